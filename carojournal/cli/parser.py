@@ -1,0 +1,120 @@
+"""The command-line parser of both programs, and the only module that imports argh.
+
+A verb is a module of the program's `cli` package that holds
+
+    def verb(positional: str, *more: str, limit: int = 20, json: bool = False) -> int:
+
+keyword-only parameters become options, the others positional arguments, the docstring the help; it returns an exit code or
+None for 0.  `OPTIONS` (optional) maps a parameter to argparse's keywords, with "flags" for its spellings:
+
+    OPTIONS = {"limit": {"flags": ("-n", "--limit"), "type": int, "help": "how many events (default 20)"}}
+
+Names of verbs and parameters have `_` where the command line has `-`.  Only the module of the verb that was called is
+imported; `--help` uses the table of verbs alone.  Errors become one line on standard error and an exit code, never a
+traceback, and no word of the user's is repeated that might be sensitive.
+"""
+
+import contextlib
+import functools
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import argh
+
+from carojournal.cli.exits import BUG, exit_code
+from carojournal.errors import JournalError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["run"]
+
+
+class _Parser(argh.ArghParser):
+    """argparse exits 2 on a usage error and prints ten lines; ours raises and becomes one line and 64."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see '{self.prog} --help')")
+
+
+def _annotated(function: "Callable[..., int | None]", options: "Mapping[str, Mapping[str, object]]") -> None:
+    for name, given in options.items():
+        keywords = dict(given)
+        flags: object = keywords.pop("flags", (f"--{name.replace('_', '-')}",))
+        if isinstance(flags, str):
+            flags = (flags,)
+        argh.arg(*flags, **keywords)(function)  # type: ignore[misc]
+
+
+def _verb(package: str, verb: str) -> "tuple[Callable[..., int | None], list[int]]":
+    """Return the verb's function, wrapped so that its exit code lands in the list instead of being printed."""
+    module = importlib.import_module(f"{package}.{verb.replace('-', '_')}")
+    function = getattr(module, verb.replace("-", "_"))
+    codes: list[int] = []
+
+    @functools.wraps(function)
+    def call(*args: object, **keywords: object) -> None:
+        codes.append(function(*args, **keywords) or 0)
+
+    _annotated(call, getattr(module, "OPTIONS", {}))
+    return call, codes
+
+
+def _summary(verb: str, text: str) -> "Callable[[], None]":
+    def stub() -> None:
+        raise AssertionError(verb)  # pragma: no cover - a parser that only prints help never calls it
+
+    stub.__name__ = verb.replace("-", "_")
+    stub.__doc__ = text
+    return stub
+
+
+def _dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str, words: list[str]) -> int:
+    from carojournal import __version__
+
+    parser = _Parser(prog=program, description=about, formatter_class=argh.constants.PARSER_FORMATTER)
+    parser.add_argument("--version", action="version", version=f"{program} {__version__}")
+    called = words[0] if words else "--help"
+    policy = argh.assembling.NameMappingPolicy.BY_NAME_IF_KWONLY
+    if called in verbs:
+        function, codes = _verb(package, called)
+        parser.add_commands([function], name_mapping_policy=policy)
+        argh.dispatch(parser, argv=words, output_file=sys.stdout, raw_output=True)
+        return codes[-1] if codes else 0
+    if not called.startswith("-"):
+        raise UsageError(f"unknown verb (see '{program} --help')")
+    parser.add_commands([_summary(verb, text) for verb, text in verbs.items()], name_mapping_policy=policy)
+    parser.parse_args(words or ["--help"])
+    raise UsageError(f"a verb is needed (see '{program} --help')")
+
+
+def run(program: str, about: str, verbs: "Mapping[str, str]", package: str, words: list[str]) -> int:
+    """Run `program verb ...` and return its exit code; see the module's docstring for what a verb is."""
+    try:
+        code = _dispatch(program, about, verbs, package, words)
+        sys.stdout.flush()
+    except SystemExit as end:  # --help and --version
+        return int(end.code or 0)
+    except BrokenPipeError:
+        # The reader has had enough.  Python would complain once more while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (JournalError, OSError, KeyboardInterrupt) as error:
+        _say(program, str(error) or "interrupted")
+        return exit_code(error)
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, no values, the place of the bug
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else "unknown place"
+        _say(program, f"this is a bug in {program}: {type(error).__name__} at {where}")
+        return BUG
+    return code
+
+
+def _say(program: str, text: str) -> None:
+    line = "".join(letter if letter.isprintable() else "?" for letter in text)
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{program}: {line}", file=sys.stderr)

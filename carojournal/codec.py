@@ -1,0 +1,79 @@
+"""Strict CBOR for everything off the hot path, and the only module that imports cbor2.
+
+cbor2 by itself accepts duplicate keys, indefinite lengths, trailing bytes, cyclic tags and a regex tag.  Our formats allow
+none of that: `loads` takes exactly one deterministically encoded item without tags (RFC 8949 section 4.2.1), at most
+DEPTH_MAX levels deep.
+"""
+
+import io
+from typing import TYPE_CHECKING, NoReturn
+
+import cbor2
+
+from carojournal.errors import MalformedCBOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DEPTH_MAX", "dumps", "iter_items", "loads"]
+
+DEPTH_MAX = 8  # Our deepest record, a loss with carried sums, has 4 levels.
+
+
+def _refuse_tag(*_: object) -> NoReturn:
+    raise cbor2.CBORDecodeError("tags are not allowed")
+
+
+# cbor2 decodes these by itself, without asking `tag_hook`: dates, bignums, references, regexes, addresses, sets ...
+_TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
+_REFUSE = dict.fromkeys(_TAGS, _refuse_tag)
+
+
+def _decoder(stream: io.BytesIO) -> cbor2.CBORDecoder:
+    return cbor2.CBORDecoder(
+        stream,
+        tag_hook=_refuse_tag,
+        semantic_decoders=_REFUSE,
+        max_depth=DEPTH_MAX,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+    )
+
+
+def dumps(value: object) -> bytes:
+    """Return the deterministic encoding of *value*."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def loads(data: bytes) -> object:
+    """Return the one item that *data* holds.
+
+    Raises MalformedCBOR for anything else: trailing bytes, tags, other than the shortest encodings, unsorted or duplicate
+    keys, more than DEPTH_MAX levels.  (Floats, NaN included, are left to the schema.)
+    """
+    stream = io.BytesIO(data)
+    try:
+        value = _decoder(stream).decode()
+        if stream.tell() != len(data):
+            raise MalformedCBOR("bytes follow the item")
+        if cbor2.dumps(value, canonical=True) != data:
+            raise MalformedCBOR("not deterministically encoded")
+    except MalformedCBOR:
+        raise
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        raise MalformedCBOR("not a CBOR item of ours") from error
+    return value
+
+
+def iter_items(data: bytes) -> "Iterator[tuple[int, int, object]]":
+    """Yield (start, end, item) of a CBOR sequence (RFC 8742); offsets in bytes.
+
+    Raises MalformedCBOR at the first item that is cut off or not allowed.  Encodings need not be the shortest here.
+    """
+    stream = io.BytesIO(data)
+    while (start := stream.tell()) < len(data):
+        try:
+            value = _decoder(stream).decode()
+        except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+            raise MalformedCBOR(f"no CBOR item of ours at byte {start}") from error
+        yield start, stream.tell(), value

@@ -1,0 +1,125 @@
+"""The file `drops`: durable counters of what could not be written or was refused.  Hot path, but only when that happens.
+
+Text of fixed 128-byte lines, so that a count is one in-place `pwrite` that needs no new block on a full disk, never
+crosses a page, and can be read with `cat`:
+
+    offset  size  field
+    0       96    key, padded with blanks:  "drop <reason>"  or  "refuse <event> <field> <reason>"
+    96      1     blank
+    97      20    count, decimal, padded with zeros
+    117     1     blank
+    118     8     CRC-32 of bytes 0 to 117, hexadecimal
+    126     2     blank, newline
+
+The lines of all drop reasons are written when the journal is made.  Counters only grow; `clear` removes the file.  A line
+whose CRC does not hold is damage: it is reported, never counted, and a new line is begun.
+"""
+
+import fcntl
+import os
+from zlib import crc32
+
+__all__ = ["DROPS", "DROP_REASONS", "LINE_BYTES", "add_counts", "create_drops", "read_counts"]
+
+DROPS = "drops"
+LINE_BYTES = 128
+_KEY_BYTES = 96
+_FILE_BYTES_MAX = 262_144  # All (event, field, reason) triples of the schema together take less than half of it.
+
+DROP_REASONS = {
+    "disk_full": "no space or quota left for the spool",
+    "spool_full": "the spool's bound is reached and nothing may be evicted",
+    "permission": "the directory or a file may not be written",
+    "read_only": "the file system is mounted read-only",
+    "descriptors": "the process or system has no file descriptor left",
+    "unsafe_root": "the directory is a link, belongs to somebody else or is writable by others",
+    "too_large": "the encoded event exceeds the format's limit",
+    "busy": "every lane was locked",
+    "queue_full": "the collector's queue was full",
+    "deadline": "the collector could not be drained before the deadline",
+    "io": "any other error of the operating system",
+    "bug": "an error in carojournal itself",
+}
+
+assert _KEY_BYTES + 1 + 20 + 1 + 8 + 2 == LINE_BYTES
+
+
+def _line(key: str, count: int) -> bytes:
+    text = b"%-96b %020d " % (key.encode(), count)
+    return b"%b%08x \n" % (text, crc32(text))
+
+
+def _parse(raw: bytes) -> tuple[str, int] | None:
+    if raw[118:] != b"%08x \n" % crc32(raw[:118]):
+        return None
+    return raw[:_KEY_BYTES].rstrip().decode(), int(raw[97:117])
+
+
+def create_drops(root: str) -> None:
+    """Write the lines of all drop reasons if the file does not exist.  Raises OSError."""
+    data = b"".join(_line(f"drop {reason}", 0) for reason in DROP_REASONS)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(os.path.join(root, DROPS), flags, 0o600)
+    except FileExistsError:
+        return
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def add_counts(root: str, counts: dict[str, int]) -> bool:
+    """Add *counts* (key -> how many more) to the file; return False if it is busy or cannot be written just now."""
+    try:
+        descriptor = os.open(os.path.join(root, DROPS), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        data = os.pread(descriptor, _FILE_BYTES_MAX, 0)
+        end = -(-len(data) // LINE_BYTES) * LINE_BYTES
+        for key, more in counts.items():
+            at, count = _find(data, key)
+            if at < 0:
+                at, end = end, end + LINE_BYTES
+            if os.pwrite(descriptor, _line(key, count + more), at) != LINE_BYTES:
+                return False
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _find(data: bytes, key: str) -> tuple[int, int]:
+    padded = b"%-96b " % key.encode()
+    at = data.find(padded)
+    while at >= 0:
+        parsed = _parse(data[at : at + LINE_BYTES])
+        if at % LINE_BYTES == 0 and parsed is not None:
+            return at, parsed[1]
+        at = data.find(padded, at + 1)
+    return -1, 0
+
+
+def read_counts(root: str) -> tuple[dict[str, int], int]:
+    """Return (key -> count, bytes that are damaged).  An absent file has no counts.  Raises OSError."""
+    try:
+        descriptor = os.open(os.path.join(root, DROPS), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return {}, 0
+    try:
+        data = os.read(descriptor, _FILE_BYTES_MAX)
+    finally:
+        os.close(descriptor)
+    counts: dict[str, int] = {}
+    damaged = 0
+    for at in range(0, len(data), LINE_BYTES):
+        raw = data[at : at + LINE_BYTES]
+        parsed = _parse(raw)
+        if parsed is None:
+            damaged += len(raw)
+        else:
+            counts[parsed[0]] = counts.get(parsed[0], 0) + parsed[1]
+    return counts, damaged

@@ -1,0 +1,134 @@
+"""Closed grammars of the three text fields that are no enum.  Hot on first sight of a value only; no regex, linear time.
+
+    version     X.Y or X.Y.Z, optionally "-alpha", "-beta" or "-rc" with ".N"   (caro's own releases)
+    error code  "E" and four digits, or one of caro's and TLS's published names (RFC 8446 section 6)
+    model       words of public model families, sizes, quantisations and tunings, in any order after a first family name
+"""
+
+__all__ = ["ERROR_CODES", "MODEL_FAMILIES", "MODEL_WORDS", "is_error_code", "is_model", "is_version"]
+
+_DIGITS = "0123456789"
+_SEPARATORS = "-_:./"
+MODEL_TOKENS_MAX = 14  # Cloud catalogues' longest names have 11.
+MODEL_NUMBERS_MAX = 4  # Version parts and dates; more would make room for a telephone number.
+
+_TLS_ALERTS = (
+    "CLOSE_NOTIFY UNEXPECTED_MESSAGE BAD_RECORD_MAC DECRYPTION_FAILED RECORD_OVERFLOW DECOMPRESSION_FAILURE "
+    "HANDSHAKE_FAILURE NO_CERTIFICATE BAD_CERTIFICATE UNSUPPORTED_CERTIFICATE CERTIFICATE_REVOKED CERTIFICATE_EXPIRED "
+    "CERTIFICATE_UNKNOWN ILLEGAL_PARAMETER UNKNOWN_CA ACCESS_DENIED DECODE_ERROR DECRYPT_ERROR EXPORT_RESTRICTION "
+    "PROTOCOL_VERSION INSUFFICIENT_SECURITY INTERNAL_ERROR INAPPROPRIATE_FALLBACK USER_CANCELLED USER_CANCELED "
+    "NO_RENEGOTIATION MISSING_EXTENSION UNSUPPORTED_EXTENSION CERTIFICATE_UNOBTAINABLE UNRECOGNIZED_NAME "
+    "BAD_CERTIFICATE_STATUS_RESPONSE BAD_CERTIFICATE_HASH_VALUE UNKNOWN_PSK_IDENTITY CERTIFICATE_REQUIRED "
+    "NO_APPLICATION_PROTOCOL ENCRYPTED_CLIENT_HELLO_REQUIRED"
+).split()
+
+ERROR_CODES = frozenset(
+    (
+        "already_initialized backend_unavailable connection_failed generation_failed internal_error invalid_command "
+        "invalid_request load_failed not_found not_initialized parse_failed permission_denied spawn_error timeout unsafe "
+        "unsafe_command unsupported validation_failed wait_error other"
+    ).split()
+) | {f"ALERT_DESCRIPTION_{name}" for name in _TLS_ALERTS}
+
+# Public families; a trailing version ("llama3", "qwen2", "gemma2") is read as a number of its own.
+MODEL_FAMILIES = frozenset(
+    (
+        "ai21 alpaca amazon anthropic apac aya baichuan bakllava bert bge bielik bloom c4ai chatglm chatgpt claude codebooga "
+        "codegeex codegemma codellama codeqwen codestral codeup cogito cohere command daybreak dbrx deepcoder deepscaler "
+        "deepseek devstral dolphin dolphincoder dolly embed embeddinggemma ernie eu everythinglm exaone falcon flan gemini "
+        "gemma glm global gpt granite grok h2o hermes internlm jais jamba jp jurassic kimi lfm llama llamaguard llava llama_guard "
+        "luminous magicoder magistral marco mathstral meditron medllama meta minicpm minimax ministral mistral mixtral moondream "
+        "moonshot mxbai mythos nemotron neural nexusraven nomic notus notux nous nova nvidia o1 o3 o4 olmo openai openchat opencoder "
+        "openhermes openthinker opt orca palm palmyra paraphrase phi phind pixtral qwen qwq reader reflection rnj robin sailor "
+        "samantha smollm snowflake solar sqlcoder stability stable stablelm starcoder starling titan tts tulu us vicuna voxtral "
+        "whisper wizard wizardcoder wizardlm wizardmath writer xwin yarn yi zai zephyr"
+    ).split()
+)
+MODEL_WORDS = MODEL_FAMILIES | frozenset(
+    (
+        "adapt air all alpha arctic at audio awq base beta bf blue bnb canvas chat cloud code coder compact cpu creative distill dpo "
+        "dynamic embedding emea english exl express extended fast flash fp fp16 fp32 fp4 fp8 free full ggml gguf gov gptq green guard "
+        "haiku high hf image instant instruct int int4 int8 it k k2 kto l large latest light lite live long low m maverick max "
+        "medium micro mini minilm mlx mm moe multilingual mxfp4 nano nemo next ocr omni onnx open opus oss plus premier "
+        "preview pro quant r r1 rag red realtime reasoning reranker research rerank s safeguard scout search sft small sonnet "
+        "speech super supernova t te tee text think thinking tiny transcribe translate tulu turbo ultra uncensored v vision "
+        "vl vibe writer xl xs xxl zero"
+    ).split()
+)
+
+
+def is_version(text: str) -> bool:
+    """Tell whether *text* is X.Y or X.Y.Z of caro's releases, with an optional -alpha, -beta or -rc and .N.
+
+    The first number has one digit, the second two, the third three: addresses, dates and telephone numbers do not fit.
+    """
+    core, dash, tag = text.partition("-")
+    parts = core.split(".")
+    if not 2 <= len(parts) <= 3:
+        return False
+    if not all(_is_number(part, digits) for part, digits in zip(parts, (1, 2, 3), strict=False)):
+        return False
+    if not dash:
+        return True
+    word, dot, number = tag.partition(".")
+    return word in ("alpha", "beta", "rc") and (not dot or _is_number(number, 2))
+
+
+def is_error_code(text: str) -> bool:
+    """Tell whether *text* is "E" and four digits, or one of the published names."""
+    if len(text) == 5 and text[0] == "E":
+        return all(letter in _DIGITS for letter in text[1:])
+    return text in ERROR_CODES
+
+
+def is_model(text: str) -> bool:
+    """Tell whether *text* is the name of a public model: a family first, then only known words, sizes and versions."""
+    if text == "other":
+        return True
+    lowered = text.lower()
+    for separator in _SEPARATORS[1:]:
+        lowered = lowered.replace(separator, "-")
+    tokens = lowered.split("-")
+    if not 0 < len(tokens) <= MODEL_TOKENS_MAX:
+        return False
+    word = tokens[0].rstrip(_DIGITS)
+    if word not in MODEL_FAMILIES and tokens[0] not in MODEL_FAMILIES:
+        return False
+    numbers = 0
+    for token in tokens:
+        if token in MODEL_WORDS:
+            continue
+        kind = _model_token(token)
+        if kind < 0:
+            return False
+        numbers += kind
+    return numbers <= MODEL_NUMBERS_MAX
+
+
+def _model_token(token: str) -> int:
+    """Return 1 for a bare number, 0 for another known token, -1 for none of ours."""
+    if token and all(letter in _DIGITS for letter in token):
+        return 1 if len(token) <= 4 or _is_date(token) else -1
+    word = token.rstrip(_DIGITS)
+    digits = len(token) - len(word)
+    if word in MODEL_WORDS or word in ("q", "iq", "w", "a", "e", "f", "bf", "v", "rc", "b", "c"):
+        return 0 if digits <= 2 or (digits <= 4 and word in MODEL_FAMILIES) else -1
+    if word == "" or token[-1] not in "bmkt":
+        return -1
+    size = token[:-1]  # 7b, 8x22b, a3b, e4b, 270m, 128k
+    if size[:1] in ("a", "e"):
+        size = size[1:]
+    parts = size.split("x")
+    return 0 if len(parts) <= 2 and all(_is_number(part, 4) for part in parts) else -1
+
+
+def _is_number(text: str, digits: int) -> bool:
+    """Tell whether *text* has 1 to *digits* decimal digits and no leading zero."""
+    if not 0 < len(text) <= digits or not all(letter in _DIGITS for letter in text):
+        return False
+    return text == "0" or text[0] != "0"
+
+
+def _is_date(text: str) -> bool:
+    """Tell whether *text* is YYYYMMDD of this half century: model releases, not birthdays."""
+    return len(text) == 8 and "2020" <= text[:4] <= "2050" and "01" <= text[4:6] <= "12" and "01" <= text[6:] <= "31"

@@ -1,0 +1,176 @@
+"""The identity file `journal`: who this journal is, and the session ids it has used.  Hot path.
+
+Text, append-only, one fact a line, each line closed by the CRC-32 (8 hex digits) of what stands before it:
+
+    carojournal 1 <crc>
+    journal <32 hex> <crc>                   random pseudonym; bundles carry it, uploads never
+    created <UTC ms> <crc>
+    secret <32 hex> <crc>                    marks run ids that this recorder issued; never leaves the machine
+    session <YYYY-MM-DD> <32 hex> <crc>      random id of one UTC day
+    rotate <UTC ms> <crc>                    ids before this line are not used again
+
+The first good line of a kind counts (session: the first of the day after the last `rotate`).  Two processes that race at
+midnight both append; `O_APPEND` orders their lines, both read the file again, and both take the first.  So no lock is
+needed and nobody waits.  Every append starts with a newline: a line that a crash tore cannot swallow the next one.
+"""
+
+import os
+import time
+from zlib import crc32
+
+from carojournal.errors import JournalIOError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["IDENTITY", "Identity", "day_of", "issue_run", "line", "open_identity", "was_issued"]
+
+IDENTITY = "journal"
+IDENTITY_BYTES_MAX = 4_000_000  # 60 bytes a day: a file that large is not ours.
+_DAY_MS = 86_400_000
+_TAG_BYTES = 8  # Of a run id's 16 bytes: enough that a stray UUID passes once in 2**64.
+
+
+def day_of(time_ms: int) -> str:
+    """Return the UTC day (YYYY-MM-DD) of *time_ms*, milliseconds since 1970."""
+    return time.strftime("%Y-%m-%d", time.gmtime(time_ms // 1000))
+
+
+def line(text: str) -> bytes:
+    """Return *text* closed by its CRC-32 and a newline."""
+    raw = text.encode()
+    return b"%b %08x\n" % (raw, crc32(raw))
+
+
+def _good_lines(data: bytes, start: int, prefix: bytes) -> "list[bytes]":
+    """Return the words after *prefix* of every good line from *start* on."""
+    found = []
+    while (at := data.find(b"\n" + prefix, start)) >= 0:
+        end = data.find(b"\n", at + 1)
+        if end < 0:
+            break
+        text, _, crc = data[at + 1 : end].rpartition(b" ")
+        if crc == b"%08x" % crc32(text):
+            found.append(text[len(prefix) :])
+        start = end
+    return found
+
+
+class Identity:
+    """The journal's pseudonym and secret, and today's session id; all 16 random bytes."""
+
+    __slots__ = ("_path", "_random", "data", "journal", "secret")
+
+    def __init__(self, path: str, data: bytes, random: "Callable[[int], bytes]") -> None:
+        self._path = path
+        self._random = random
+        self.data = data
+        self.journal = self._first(b"journal ", 16)
+        self.secret = self._first(b"secret ", 16)
+
+    def _first(self, prefix: bytes, size: int) -> bytes:
+        for words in _good_lines(self.data, 0, prefix):
+            if len(words) == 2 * size:
+                return bytes.fromhex(words.decode())
+        # The line is damaged (verify says so): the journal goes on under a new pseudonym.
+        fresh = self._random(size)
+        self.append(prefix.decode() + fresh.hex())
+        return fresh
+
+    def append(self, text: str) -> None:
+        """Append one line and read the file again.  Raises OSError."""
+        self.data = _append(self._path, b"\n" + line(text))
+
+    def session(self, day: str) -> bytes:
+        """Return the session id (16 bytes) of the UTC *day*, made now if the day has none yet.  Raises OSError."""
+        prefix = b"session %b " % day.encode()
+        for _ in range(2):
+            rotated = self.data.rfind(b"\nrotate ")
+            for words in _good_lines(self.data, max(rotated, 0), prefix):
+                if len(words) == 32:
+                    return bytes.fromhex(words.decode())
+            self.append(f"session {day} {self._random(16).hex()}")
+        raise JournalIOError("read", self._path, None, "a session line that was just written is not there")
+
+    def history(self) -> "list[tuple[str, bytes]]":
+        """Return (day, session id) of every session that this journal has used, oldest first."""
+        found = []
+        for words in _good_lines(self.data, 0, b"session "):
+            day, _, text = words.decode().partition(" ")
+            found.append((day, bytes.fromhex(text)))
+        return found
+
+
+def _append(path: str, data: bytes) -> bytes:
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(28, "short write")
+        return os.pread(descriptor, IDENTITY_BYTES_MAX, 0)
+    finally:
+        os.close(descriptor)
+
+
+def open_identity(root: str, now_ms: int, random: "Callable[[int], bytes]") -> Identity:
+    """Return the identity of the journal at *root*, made now if there is none.  Raises OSError.
+
+    The file appears whole or not at all: it is written under another name and linked.
+    """
+    path = os.path.join(root, IDENTITY)
+    for _ in range(2):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            _create(path, now_ms, random)
+            continue
+        try:
+            return Identity(path, os.read(descriptor, IDENTITY_BYTES_MAX), random)
+        finally:
+            os.close(descriptor)
+    raise JournalIOError("open", path, None, "the identity file vanished twice")
+
+
+def _create(path: str, now_ms: int, random: "Callable[[int], bytes]") -> None:
+    text = b"".join(
+        line(words)
+        for words in (
+            "carojournal 1",
+            f"journal {random(16).hex()}",
+            f"created {now_ms}",
+            f"secret {random(16).hex()}",
+            f"session {day_of(now_ms)} {random(16).hex()}",
+        )
+    )
+    temporary = f"{path}.{random(8).hex()}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.write(descriptor, text) != len(text):
+            raise OSError(28, "short write")
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass  # Another process was first; its identity counts.
+        except OSError:
+            os.rename(temporary, path)  # A file system without hard links: the last one wins, both are whole.
+            return
+    finally:
+        os.close(descriptor)
+    os.unlink(temporary)
+
+
+def _tag(secret: bytes, nonce: bytes) -> bytes:
+    from hashlib import blake2s  # 5 ms; only runs that span processes need it.
+
+    return blake2s(nonce, key=secret, digest_size=_TAG_BYTES).digest()
+
+
+def issue_run(secret: bytes, random: "Callable[[int], bytes]") -> bytes:
+    """Return a new run id (16 bytes) that `was_issued` recognises in another process."""
+    nonce = random(16 - _TAG_BYTES)
+    return nonce + _tag(secret, nonce)
+
+
+def was_issued(secret: bytes, run: bytes) -> bool:
+    """Tell whether *run* is a run id that this journal's recorder issued."""
+    return len(run) == 16 and _tag(secret, run[:-_TAG_BYTES]) == run[-_TAG_BYTES:]

@@ -1,0 +1,430 @@
+"""The journal as a host sees it: open it, record events, forget about it.
+
+    journal = Journal.open()
+    journal.record("session_start", caro_version="1.1.0", os="linux")
+
+`record` answers True only when the event is in the segment file, where it survives `kill -9` of this process
+(`durability="os"`) or a power cut (`"each"`).  It never raises and never waits for another process.  `append` does the same
+and raises.  Under `off` neither looks at the disk.
+
+Everything that is expensive happens once: policy, identity and lane are looked up at the first event, not at `open`.  The
+policy is looked at again once a second while events come in, so that `carojournal off` reaches hosts that are running.
+"""
+
+import os
+import time
+from _thread import allocate_lock
+
+from carojournal import drops, paths, policy, redact
+from carojournal.errors import (
+    EventRefused,
+    JournalBusy,
+    JournalClosed,
+    JournalIOError,
+    JournalOff,
+    RecordTooLarge,
+    UnsafeRoot,
+    UsageError,
+)
+from carojournal.events import EVENTS, LEVEL_ALIASES, LEVELS
+from carojournal.identity import Identity, day_of, open_identity
+from carojournal.lanes import LANES_MAX, Lane, LaneLost
+from carojournal.spool import SpoolFull
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+__all__ = ["Journal", "check_root", "make_root"]
+
+POLICY_CHECK_MS = 1_000  # One `stat` a second is not measurable; a second is soon enough for "off".
+GENERATIONS_MAX = redact.GENERATION_MAX
+_DAY_MS = 86_400_000
+_STARTS_GENERATION = "command_generated"
+_FOLLOWS_GENERATION = ("command_executed", "safety_triggered")
+_ERRNO_REASONS = {28: "disk_full", 122: "disk_full", 69: "disk_full", 27: "disk_full", 13: "permission", 1: "permission"}
+_ERRNO_REASONS |= {30: "read_only", 23: "descriptors", 24: "descriptors", 40: "unsafe_root", 62: "unsafe_root"}
+
+
+def make_root(root: str) -> None:
+    """Make the journal's directories, readable by the owner only.  Raises OSError."""
+    os.makedirs(os.path.dirname(root), 0o700, exist_ok=True)
+    for folder in (root, f"{root}/lanes", f"{root}/segments"):
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            continue
+
+
+def check_root(root: str) -> None:
+    """Refuse a root that is a link, is not ours, or that others may write to.  Raises UnsafeRoot, OSError."""
+    status = os.lstat(root)
+    kind = status.st_mode & 0o170000
+    if kind == 0o120000:
+        raise UnsafeRoot(root, "is a symbolic link")
+    if kind != 0o040000:
+        raise UnsafeRoot(root, "is not a directory")
+    if status.st_uid != os.geteuid():
+        raise UnsafeRoot(root, "belongs to another user")
+    if status.st_mode & 0o022:
+        raise UnsafeRoot(root, "is writable by others (chmod go-w)")
+
+
+def _reason(error: BaseException) -> str:
+    """Return the drop reason (`drops.DROP_REASONS`) for what kept an event from being written."""
+    if isinstance(error, SpoolFull):
+        return "spool_full"
+    if isinstance(error, OSError):
+        return _ERRNO_REASONS.get(error.errno or 0, "io")
+    if isinstance(error, JournalIOError):
+        return "disk_full" if error.detail == "short write" else "io"
+    if isinstance(error, UnsafeRoot):
+        return "unsafe_root"
+    if isinstance(error, RecordTooLarge):
+        return "too_large"
+    return "busy" if isinstance(error, JournalBusy) else "bug"
+
+
+class Journal:
+    """A host's handle on its journal; safe to share between threads and to carry across `fork`."""
+
+    def __init__(  # noqa: PLR0913 - `open` is the front door and documents them
+        self,
+        root: str,
+        *,
+        channel: str,
+        level: int,
+        mode: str,
+        run: bytes | None,
+        durability: str,
+        environ: "Mapping[str, str]",
+        clock: "Callable[[], int]",
+        random: "Callable[[int], bytes]",
+        no_telemetry: bool,
+        admin: str | None,
+    ) -> None:
+        self.root = root
+        self._channel = channel
+        self._level = level
+        self._mode = mode
+        self._given_run = run
+        self._sync = durability == "each"
+        self._environ = environ
+        self._clock = clock
+        self._random = random
+        self._no_telemetry = no_telemetry
+        self._admin = admin
+        self._lock = allocate_lock()
+        self._closed = False
+        self._lanes: list[Lane] = []
+        self._identity: Identity | None = None
+        self._pid = os.getpid()
+        self._run = b""
+        self._session = b""
+        self._session_end_ms = 0
+        self._policy_until_ms = 0
+        self._generation = 0
+        self._generations: dict[str, int] = {}
+        self._counts = {"recorded": 0, "refused": 0, "filtered": 0, "dropped": 0}
+        self._reasons: dict[str, int] = {}
+        self._pending: dict[str, int] = {}
+        self._resolve(clock() // 1_000_000)
+
+    @classmethod
+    def open(  # noqa: PLR0913 - keyword-only, each with a default
+        cls,
+        dir: "str | os.PathLike[str] | None" = None,  # noqa: A002 - the documented name
+        *,
+        channel: str = "beta",
+        level: str | None = None,
+        mode: str | None = None,
+        run: bytes | str | None = None,
+        durability: str = "os",
+        environ: "Mapping[str, str] | None" = None,
+        clock: "Callable[[], int]" = time.time_ns,
+        random: "Callable[[int], bytes]" = os.urandom,
+        no_telemetry: bool = False,
+        admin: str | None = None,
+    ) -> "Journal":
+        """Return a journal at *dir* (default: `paths.journal_root`).  Nothing is created before the first event.
+
+        *channel* is the host's release channel, "beta" or "ga".  *level* and *mode* can narrow what the user chose, never
+        widen it.  *run* continues a run: 16 bytes, or 32 hexadecimal digits, as `identity.issue_run` issued them; any other
+        is refused when the first event is recorded.  *durability* "os" survives the death of the process, "each" syncs
+        every append.  *environ*, *clock* (UTC nanoseconds), *random* and *admin* (the administrator's file) are for tests.
+
+        Raises UsageError for a word that is none of the allowed ones.
+        """
+        environ = os.environ if environ is None else environ
+        if channel not in policy.CHANNELS:
+            raise UsageError(f"channel is one of {', '.join(policy.CHANNELS)}")
+        if mode is not None and mode not in policy.MODES:
+            raise UsageError(f"mode is one of {', '.join(policy.MODES)}")
+        level = LEVEL_ALIASES.get(level or "detailed", level or "detailed")
+        if level not in LEVELS:
+            raise UsageError(f"level is one of {', '.join(LEVELS)}")
+        if durability not in ("os", "each"):
+            raise UsageError("durability is one of os, each")
+        if isinstance(run, str):
+            try:
+                run = bytes.fromhex(run)
+            except ValueError:
+                run = b""
+        return cls(
+            paths.journal_root(environ) if dir is None else os.path.abspath(os.fspath(dir)),
+            channel=channel,
+            level=LEVELS.index(level),
+            mode=mode or "on",
+            run=run,
+            durability=durability,
+            environ=environ,
+            clock=clock,
+            random=random,
+            no_telemetry=no_telemetry,
+            admin=admin,
+        )
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    @property
+    def mode(self) -> str:
+        """The mode that holds now: "off", "local" or "on"."""
+        return self._policy.mode
+
+    @property
+    def policy(self) -> policy.Policy:
+        """The policy that holds now."""
+        return self._policy
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run, 32 hexadecimal digits; empty before the first event."""
+        return self._run.hex()
+
+    @property
+    def stats(self) -> dict[str, object]:
+        """Counts of this handle: recorded, refused, filtered (left out by level), dropped, and `reasons` by key."""
+        return {**self._counts, "mode": self.mode, "reasons": dict(self._reasons)}
+
+    def _resolve(self, now_ms: int) -> None:
+        found = policy.resolve(
+            self.root,
+            channel=self._channel,
+            environ=self._environ,
+            no_telemetry=self._no_telemetry,
+            admin=self._admin,
+        )
+        self._policy = found.narrowed(self._mode, self._level, "host")
+        self._on = self._policy.mode != "off" and not self._closed
+        self._consent_ms = self._policy.consent_ms if self._policy.mode == "on" else 0
+        self._policy_until_ms = now_ms + POLICY_CHECK_MS
+        for lane in self._lanes:
+            lane.cap_bytes = self._policy.cap_bytes
+
+    def new_generation(self) -> int:
+        """Return the ordinal of a new generation of this run: 1, 2, 3 ..."""
+        self._generation = min(self._generation + 1, GENERATIONS_MAX)
+        return self._generation
+
+    def record(self, event_type: str, /, **fields: object) -> bool:
+        """Append one event; return whether it is kept.  Never raises, never waits; about 10 microseconds.
+
+        False: telemetry is off, the level leaves the event out, it was refused, or it could not be written.  The last two
+        are counted (`stats`, `carojournal status`).
+        """
+        if not self._on:
+            return False
+        try:
+            return self._append_all(((event_type, fields),)) is not None
+        except Exception as error:  # noqa: BLE001 - "never raises" has no exceptions
+            self._count_failure(error)
+            return False
+
+    def append(self, event_type: str, /, **fields: object) -> tuple[bytes, int] | None:
+        """Append one event; return its identity (segment uuid, seq), or None if the level leaves it out.
+
+        Raises JournalOff, JournalClosed, EventRefused, JournalBusy (all lanes locked), UnsafeRoot, JournalIOError.
+        """
+        return self.append_many(((event_type, fields),))
+
+    def append_many(self, events: "Iterable[tuple[str, dict[str, object]]]") -> tuple[bytes, int] | None:
+        """Append several events with one write, all or none; return the identity of the first.  Errors as `append`."""
+        if self._closed:
+            raise JournalClosed("the journal is closed")
+        if not self._on:
+            raise JournalOff(f"telemetry is off ({self._policy.source})")
+        try:
+            return self._append_all(events)
+        except Exception as error:
+            self._count_failure(error)
+            if isinstance(error, OSError):
+                name = error.filename if isinstance(error.filename, str) else self.root
+                raise JournalIOError("append", name, error.errno, error.strerror or _reason(error)) from error
+            raise
+
+    def _count_failure(self, error: Exception) -> None:
+        if isinstance(error, EventRefused):
+            self._counts["refused"] += 1
+            return
+        if isinstance(error, JournalOff):
+            return
+        self._counts["dropped"] += 1
+        self._count({f"drop {_reason(error)}": 1})
+
+    def _count(self, counts: dict[str, int]) -> None:
+        """Count in memory at once and in the file `drops` as soon as that is possible."""
+        for key, more in counts.items():
+            self._reasons[key] = self._reasons.get(key, 0) + more
+            self._pending[key] = self._pending.get(key, 0) + more
+        pending, self._pending = self._pending, {}
+        if not drops.add_counts(self.root, pending):
+            self._pending = {key: pending.get(key, 0) + self._pending.get(key, 0) for key in {*pending, *self._pending}}
+
+    def _refused(self, refusals: "Iterable[tuple[str, str, str]]") -> None:
+        counts: dict[str, int] = {}
+        for event, field, reason in refusals:
+            key = f"refuse {event} {field} {reason}"
+            counts[key] = counts.get(key, 0) + 1
+        self._count(counts)
+
+    def _append_all(self, events: "Iterable[tuple[str, dict[str, object]]]") -> tuple[bytes, int] | None:
+        now_ms = self._clock() // 1_000_000
+        if not self._policy_until_ms - POLICY_CHECK_MS <= now_ms < self._policy_until_ms:
+            self._resolve(now_ms)
+            if not self._on:
+                raise JournalOff(f"telemetry is off ({self._policy.source})")
+        if os.getpid() != self._pid:
+            self._after_fork()
+        level = self._policy.level
+        accepted = []
+        refusals: list[tuple[str, str, str]] = []
+        for event_type, fields in events:
+            found = redact.check(event_type, fields, level)
+            if type(found) is redact.Accepted:
+                if found.refusals:
+                    refusals += found.refusals
+                accepted.append(found)
+            elif found is None:
+                self._counts["filtered"] += 1
+            else:
+                if self._prepare(now_ms):
+                    self._refused([*refusals, *found.refusals])
+                raise EventRefused(found.refusals)
+        if not accepted:
+            return None
+        if not self._session_end_ms - _DAY_MS <= now_ms < self._session_end_ms:
+            self._prepare(now_ms)
+        payloads = [
+            found.payload(now_ms, self._session, self._run, self._ordinal(found, refusals)) for found in accepted
+        ]
+        with self._lock:
+            identity = self._write(payloads, now_ms)
+        self._counts["recorded"] += len(payloads)
+        if refusals or self._pending:
+            self._refused(refusals)
+        return identity
+
+    def _ordinal(self, found: redact.Accepted, refusals: list[tuple[str, str, str]]) -> int:
+        """Return the generation's ordinal: the caller's, the one its own UUID stands for, or the run's current one."""
+        given = found.generation
+        if given is None:
+            if found.event == _STARTS_GENERATION:
+                return self.new_generation()
+            return self._generation if found.event in _FOLLOWS_GENERATION else 0
+        if type(given) is int and 0 < given <= GENERATIONS_MAX:
+            self._generation = max(self._generation, given)
+            return given
+        name = str(given) if type(given) is str or type(given).__module__ == "uuid" else ""
+        digits = name.replace("-", "")
+        if len(name) not in (32, 36) or len(digits) != 32 or digits.strip("0123456789abcdefABCDEF"):
+            refusals.append((found.event, "generation", "range" if type(given) is int else "foreign_id"))
+            return 0
+        if self._given_run is not None:
+            # Another process of this run cannot know which ordinal this one chose: only ordinals span processes.
+            refusals.append((found.event, "generation", "foreign_id"))
+            return 0
+        if digits not in self._generations and len(self._generations) < GENERATIONS_MAX:
+            self._generations[digits] = self.new_generation()
+        return self._generations.get(digits, 0)
+
+    def _prepare(self, now_ms: int) -> bool:
+        """Make sure of root, identity, run and today's session; return True.  Raises OSError, UnsafeRoot, EventRefused."""
+        try:
+            check_root(self.root)
+        except FileNotFoundError:
+            make_root(self.root)
+            check_root(self.root)
+            self._drop_lanes()
+        self._identity = open_identity(self.root, now_ms, self._random)
+        if not os.path.exists(os.path.join(self.root, drops.DROPS)):
+            drops.create_drops(self.root)
+        if not self._run:
+            if self._given_run is None:
+                self._run = self._random(16)
+            else:
+                from carojournal.identity import was_issued
+
+                if not was_issued(self._identity.secret, self._given_run):
+                    refusal = ("session_start", "run_id", "foreign_id")
+                    self._refused([refusal])
+                    raise EventRefused((refusal,))
+                self._run = self._given_run
+        self._session = self._identity.session(day_of(now_ms))
+        self._session_end_ms = (now_ms // _DAY_MS + 1) * _DAY_MS
+        return True
+
+    def _write(self, payloads: list[bytes], now_ms: int) -> tuple[bytes, int]:
+        """Append to the first free lane.  A lane whose directory was replaced is opened anew, once."""
+        for _ in range(2):
+            try:
+                return self._write_once(payloads, now_ms)
+            except (LaneLost, FileNotFoundError):
+                self._drop_lanes()
+                self._prepare(now_ms)
+                make_root(self.root)
+        return self._write_once(payloads, now_ms)
+
+    def _write_once(self, payloads: list[bytes], now_ms: int) -> tuple[bytes, int]:
+        for number in range(LANES_MAX):
+            if number == len(self._lanes):
+                self._lanes.append(Lane(self.root, number, self._policy.cap_bytes, self._random))
+            lane = self._lanes[number]
+            if lane.acquire():
+                try:
+                    return lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+                finally:
+                    lane.release()
+        raise JournalBusy("every lane is locked")
+
+    def _drop_lanes(self) -> None:
+        lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            lane.close()
+
+    def _after_fork(self) -> None:
+        """In the child: a lock descriptor inherited from the parent would share the parent's locks."""
+        self._pid = os.getpid()
+        self._lock = allocate_lock()
+        self._drop_lanes()
+
+    def close(self) -> None:
+        """Write counts that are still pending and close all files.  Idempotent; never raises."""
+        if self._closed:
+            return
+        self._closed = True
+        self._on = False
+        if self._pending:
+            self._count({})
+        if os.getpid() == self._pid:
+            with self._lock:
+                self._drop_lanes()
+
+
+assert all(name in EVENTS for name in (_STARTS_GENERATION, *_FOLLOWS_GENERATION))

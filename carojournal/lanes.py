@@ -1,0 +1,355 @@
+"""Lanes: how records reach the disk.  One lane is one lock file and one open segment; hot path.
+
+    lanes/N.lock   advisory lock (flock, LOCK_EX) and, as text, which segment the lane has; never unlinked:
+                   "<segment, 32 hex> <created us, 16 digits> <consent ms, 13 digits> <crc32 of that, 8 hex>\n"
+    lanes/N.seg    the open segment (`frame`); renamed into segments/ when it is closed
+
+A writer takes the first lane that is free, without waiting, and holds it for one append.  Between calls nothing is locked,
+so anybody who takes a lane's lock may rename its segment away.  Hence the one check before every write: the path must
+still lead to the file that this process has open, with the size it left.  If so, nobody was here; if not, `_attach` looks
+again, at the last record through its trailing length.  Invariants, with their reasons:
+
+* A segment that is not `N.seg` is never written: a writer compares inode and size of the *path*, not of its descriptor.
+* A segment is never repaired or cut short.  A bad tail closes it ("~" in its name) and the next one starts; the only
+  truncation is of our own bytes of this very append, under the lock, back to the size seen before.
+* The lock file names the segment before the segment exists, so a damaged header costs the header, not the segment.
+* Loss records are written before what they name is unlinked.
+"""
+
+import fcntl
+import os
+from zlib import crc32
+
+from carojournal import spool
+from carojournal.cbor import encode_map
+from carojournal.errors import CorruptRecord, JournalIOError
+from carojournal.events import SCHEMA_HASH
+from carojournal.frame import (
+    FIRST_RECORD_OFFSET,
+    LABEL,
+    NO_SEGMENT,
+    PAYLOAD_BYTES_MAX,
+    RECORD_OVERHEAD_BYTES,
+    decode_record,
+    encode_record,
+    last_record_offset,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["LANES_MAX", "SEGMENT_AGE_MS_MAX", "WRITER", "Lane", "LaneLost", "closed_name", "encode_header"]
+
+LANES_MAX = 64  # More writers than that at one instant, on few cores, have not been seen; the next one is a counted drop.
+SEGMENT_AGE_MS_MAX = 6 * 3_600_000  # A lane that is never idle still hands its events to carobatch four times a day.
+WRITER = "carojournal/0.1.0"
+FORMAT_VERSION = 1
+
+LANE_IDLE_MS_MAX = 600_000  # A lane that contention opened stops counting as full soon after.
+
+_DAY_MS = 86_400_000
+_TAIL_BYTES = 4_096  # One read that holds the last record of every event in the schema.
+_OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class LaneLost(Exception):  # noqa: N818 - not an error of the caller's: the lane must be opened anew
+    """The lock file that we hold is no longer the one at its path: the directory was removed or replaced."""
+
+
+def closed_name(created_us: int, segment: bytes, *, damaged: bool = False) -> str:
+    """Return the name of a closed segment below segments/: creation time in microseconds, uuid, "~" after damage."""
+    return f"{created_us:016d}-{segment.hex()}.seg{'~' if damaged else ''}"
+
+
+def encode_header(
+    segment: bytes, created_us: int, lane: int, consent_ms: int, previous: "tuple[bytes, int | None, int | None] | None"
+) -> bytes:
+    """Return the payload of record 0.
+
+    *previous* is (uuid, last seq, bytes; None if unknown) of the segment that the lane had before: a reader that finds
+    it shorter, or not at all, knows that something is missing.
+    """
+    return encode_map(
+        {
+            "record": "header",
+            "version": FORMAT_VERSION,
+            "segment": segment,
+            "created": created_us,
+            "lane": lane,
+            "consent": consent_ms,
+            "previous": list(previous) if previous else None,
+            "schema": SCHEMA_HASH,
+            "writer": WRITER,
+        }
+    )
+
+
+class Lane:
+    """One writer's way to the disk.  All methods but `acquire` need the lane's lock; they raise OSError."""
+
+    __slots__ = (
+        "_consent_ms",
+        "_created_us",
+        "_day_end_ms",
+        "_day_start_ms",
+        "_descriptor",
+        "_device",
+        "_inode",
+        "_lock",
+        "_lock_path",
+        "_path",
+        "_previous",
+        "_random",
+        "_root",
+        "_segment",
+        "_seq",
+        "_size",
+        "cap_bytes",
+        "number",
+    )
+
+    def __init__(self, root: str, number: int, cap_bytes: int, random: "Callable[[int], bytes]") -> None:
+        self.number = number
+        self.cap_bytes = cap_bytes
+        self._root = root
+        self._random = random
+        self._path = f"{root}/lanes/{number}.seg"
+        self._lock_path = f"{root}/lanes/{number}.lock"
+        self._lock = os.open(self._lock_path, _LOCK, 0o600)
+        self._descriptor = -1
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+        self._segment = NO_SEGMENT
+        self._size = self._inode = self._device = -1
+        self._seq = 0
+        self._created_us = self._consent_ms = self._day_start_ms = self._day_end_ms = 0
+        self._previous: tuple[bytes, int | None, int | None] | None = None
+
+    def acquire(self) -> bool:
+        """Take the lane's lock without waiting; return whether it was free."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close both descriptors; the segment stays open for whoever comes next."""
+        for descriptor in (self._descriptor, self._lock):
+            if descriptor >= 0:
+                try:
+                    os.close(descriptor)
+                except OSError:
+                    continue
+        self._descriptor = self._lock = -1
+
+    def append(self, payloads: "Sequence[bytes]", now_ms: int, consent_ms: int, *, sync: bool) -> tuple[bytes, int]:
+        """Write *payloads* as the next records, all or none; return (segment uuid, seq of the first).
+
+        *now_ms* is UTC milliseconds, *consent_ms* the time of the recorded yes under which the events were made (0: none);
+        *sync* waits until they are on the disk.
+        """
+        try:
+            status = os.lstat(self._path)
+            known = (
+                status.st_size == self._size and status.st_ino == self._inode and status.st_dev == self._device
+            )
+        except FileNotFoundError:
+            known = False
+        if not known:
+            self._attach(now_ms)
+        need = sum(map(len, payloads)) + RECORD_OVERHEAD_BYTES * len(payloads)
+        if (
+            self._descriptor < 0
+            or not self._day_start_ms <= now_ms < self._day_end_ms
+            or self._size + need > spool.segment_limit(self.cap_bytes, self.number)
+            or consent_ms != self._consent_ms
+            or now_ms - self._created_us // 1000 > SEGMENT_AGE_MS_MAX
+        ):
+            self.rotate()
+            self._start(now_ms, consent_ms)
+        first = self._seq
+        segment = self._segment
+        if len(payloads) == 1:
+            data = encode_record(segment, first, payloads[0])
+        else:
+            data = b"".join(encode_record(segment, first + at, payload) for at, payload in enumerate(payloads))
+        self._write(data, sync=sync)
+        self._seq = first + len(payloads)
+        return segment, first
+
+    def _write(self, data: bytes, *, sync: bool) -> None:
+        """Append *data*, or leave the file as it was."""
+        before = self._size
+        self._size = -1  # Until this has succeeded nothing is known; an exception in between makes us look again.
+        try:
+            done = os.write(self._descriptor, data)
+            # A full disk or a quota cuts short without an error; asking for the rest brings the error out.
+            if done != len(data) and done + os.write(self._descriptor, data[done:]) != len(data):
+                raise JournalIOError("write", self._path, None, "short write")
+            if sync:
+                os.fdatasync(self._descriptor)
+        except (OSError, JournalIOError):
+            os.ftruncate(self._descriptor, before)
+            raise
+        self._size = before + len(data)
+
+    def _attach(self, now_ms: int) -> None:
+        """Find out what the lane holds now; afterwards `_descriptor` is an intact segment or -1."""
+        ours = os.fstat(self._lock)
+        try:
+            there = os.lstat(self._lock_path)
+        except FileNotFoundError:
+            raise LaneLost from None
+        if (ours.st_ino, ours.st_dev) != (there.st_ino, there.st_dev):
+            raise LaneLost
+        self._forget()
+        named = self._read_lock()
+        try:
+            self._descriptor = os.open(self._path, _OPEN)
+        except FileNotFoundError:
+            self._previous = (named[0], None, None) if named else None
+            return
+        status = os.fstat(self._descriptor)
+        self._inode, self._device, self._size = status.st_ino, status.st_dev, status.st_size
+        if self._size == 0:
+            # Made, but its header never arrived: nothing to keep.
+            self._forget()
+            os.unlink(self._path)
+            return
+        seq = None
+        if named:
+            self._segment, self._created_us, self._consent_ms = named
+            seq = self._last_seq()
+        if seq is None and (header := self._read_header()):
+            # The lock file is damaged, or somebody put another segment here.
+            self._segment, self._created_us, self._consent_ms = named = header
+            seq = self._last_seq()
+        day = self._created_us // 1000 // _DAY_MS
+        self._day_start_ms, self._day_end_ms = day * _DAY_MS, (day + 1) * _DAY_MS
+        if seq is None:
+            if not named:
+                self._segment, self._created_us = self._random(16), now_ms * 1000
+            self.rotate(damaged=True)
+        else:
+            self._seq = seq + 1
+
+    def _read_lock(self) -> tuple[bytes, int, int] | None:
+        """Return (segment, created, consent) as the lock file names them, or None if it does not verify."""
+        text, _, crc = os.pread(self._lock, 128, 0).rstrip(b"\n").rpartition(b" ")
+        words = text.split(b" ")
+        if crc != b"%08x" % crc32(text) or len(words) != 3:
+            return None
+        return bytes.fromhex(words[0].decode()), int(words[1]), int(words[2])
+
+    def _read_header(self) -> tuple[bytes, int, int] | None:
+        """Return the same from record 0; rare, so the decoder may cost its import."""
+        from carojournal.cbordecode import decode
+        from carojournal.errors import MalformedCBOR
+
+        data = os.pread(self._descriptor, _TAIL_BYTES, 0)
+        try:
+            found = decode_record(NO_SEGMENT, data, FIRST_RECORD_OFFSET)
+            header = decode(data[found[1] : found[2]]) if found and data.startswith(LABEL) else {}
+            segment, created, consent = header["segment"], header["created"], header["consent"]
+        except (CorruptRecord, MalformedCBOR, KeyError):
+            return None
+        assert isinstance(segment, bytes)
+        assert isinstance(created, int)
+        assert isinstance(consent, int)
+        return segment, created, consent
+
+    def _last_seq(self) -> int | None:
+        """Return the sequence number of the segment's last record, or None if the tail is torn or damaged."""
+        for size in (_TAIL_BYTES, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
+            size = min(size, self._size)  # noqa: PLW2901
+            data = os.pread(self._descriptor, size, self._size - size)
+            at = last_record_offset(data)
+            if at is None and size < min(self._size, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
+                continue
+            if at is None:
+                return None
+            alone = self._size - size + at == FIRST_RECORD_OFFSET
+            try:
+                found = decode_record(NO_SEGMENT if alone else self._segment, data, at)
+            except CorruptRecord:
+                return None
+            return found[0] if found else None
+        return None
+
+    def rotate(self, *, damaged: bool = False) -> None:
+        """Close the lane's segment: rename it into segments/.  Does nothing if the lane has none."""
+        if self._descriptor < 0:
+            return
+        name = closed_name(self._created_us, self._segment, damaged=damaged)
+        target = f"{self._root}/segments/{name}"
+        try:
+            os.rename(self._path, target)
+        except FileNotFoundError:
+            os.makedirs(f"{self._root}/segments", 0o700, exist_ok=True)
+            os.rename(self._path, target)
+        previous = (self._segment, None if damaged else self._seq - 1, self._size)
+        self._forget()
+        self._previous = previous
+
+    def _start(self, now_ms: int, consent_ms: int) -> None:
+        """Start a segment: make room, name it in the lock file, write header and losses, then remove what was evicted."""
+        self._close_idle(now_ms)
+        victims = spool.make_room(self._root, self.cap_bytes, self.number)
+        segment = self._random(16)
+        created_us = now_ms * 1000
+        header = encode_header(segment, created_us, self.number, consent_ms, self._previous)
+        losses = [payload for victim in victims for payload in victim.payloads]
+        data = LABEL + encode_record(NO_SEGMENT, 0, header)
+        data += b"".join(encode_record(segment, at, payload) for at, payload in enumerate(losses, 1))
+        text = b"%b %016d %013d" % (segment.hex().encode(), created_us, consent_ms)
+        text = b"%b %08x\n" % (text, crc32(text))
+        if os.pwrite(self._lock, text, 0) != len(text):
+            raise JournalIOError("write", self._lock_path, None, "short write")
+        self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+        self._size = 0
+        try:
+            self._write(data, sync=False)
+        except (OSError, JournalIOError):
+            self._forget()
+            os.unlink(self._path)
+            raise
+        status = os.fstat(self._descriptor)
+        self._segment, self._created_us, self._consent_ms = segment, created_us, consent_ms
+        self._inode, self._device, self._seq = status.st_ino, status.st_dev, 1 + len(losses)
+        day = now_ms // _DAY_MS
+        self._day_start_ms, self._day_end_ms = day * _DAY_MS, (day + 1) * _DAY_MS
+        spool.remove(victims)
+
+    def _close_idle(self, now_ms: int) -> None:
+        """Close the segments of other lanes that nobody has written to for a while, so that their reservation ends."""
+        folder = f"{self._root}/lanes"
+        for name in os.listdir(folder):
+            number = name[:-4]
+            if not name.endswith(".seg") or not number.isdigit() or int(number) == self.number:
+                continue
+            try:
+                status = os.lstat(f"{folder}/{name}")
+            except FileNotFoundError:
+                continue
+            if 0 <= now_ms - status.st_mtime_ns // 1_000_000 <= LANE_IDLE_MS_MAX:
+                continue
+            other = Lane(self._root, int(number), self.cap_bytes, self._random)
+            try:
+                if other.acquire():
+                    other._attach(now_ms)  # noqa: SLF001 - the same class
+                    other.rotate()
+            except LaneLost:
+                continue
+            finally:
+                other.close()

@@ -1,0 +1,233 @@
+"""Who decides whether anything is recorded: the resolved policy and the snapshot that the hot path reads.
+
+Modes, from narrow to wide: `off` (no file is created, the state directory is not even looked at), `local` (keep, never
+send), `on` (keep, and carobatch may send what was recorded after a recorded yes).
+
+Precedence, strongest first: admin file, --no-telemetry, CARO_TELEMETRY_*, DO_NOT_TRACK, the user's config, the channel's
+default.  The user's config (else the admin file, else the default) names a mode; everything above it can only narrow it:
+an administrator or a variable cannot turn on what the user turned off.  A file that cannot be read or understood means off.
+
+The snapshot `policy` below the root saves parsing TOML at every start.  It is text, one `key value` a line, last a CRC-32
+of the lines above, and it names size and mtime of the files it was made from: any doubt, and the files are read again.
+
+    carojournal-policy 1
+    files <config signature> <admin signature>
+    channel <beta|ga>
+    mode <local|on>
+    level <minimal|standard|detailed>
+    cap_bytes <integer>
+    consent_ms <UTC ms of the recorded yes, 0: none>
+    source <name of the source that decided the mode>
+    crc <8 hex digits>
+"""
+
+import os
+from zlib import crc32
+
+from carojournal import paths
+from carojournal.events import LEVEL_ALIASES, LEVELS, STANDARD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "CAP_BYTES_DEFAULT",
+    "CHANNELS",
+    "MODES",
+    "SNAPSHOT",
+    "Policy",
+    "default_policy",
+    "encode_snapshot",
+    "environment_limits",
+    "file_signature",
+    "parse_snapshot",
+    "resolve",
+]
+
+MODES = ("off", "local", "on")
+CHANNELS = ("beta", "ga")
+CAP_BYTES_DEFAULT = 10_000_000  # `offline_spool_max_mb = 10` of caro's documents, in SI megabytes.
+CONFIG_BYTES_MAX = 1_000_000  # A config file is a few kilobytes; a larger one is not read at start-up, which means off.
+SNAPSHOT = "policy"
+
+_FALSE = ("0", "false", "no", "off")
+_TRUE = ("1", "true", "yes", "on")
+
+
+class Policy:
+    """What is allowed now.
+
+    `mode` is one of MODES, `level` 0-2 (events.MINIMAL ...), `cap_bytes` bounds the spool, `consent_ms` is when the
+    recorded yes was given (UTC milliseconds, 0: never), `source` names what decided the mode, `problems` say what in
+    the configuration could not be understood (which means off).
+    """
+
+    __slots__ = ("cap_bytes", "channel", "consent_ms", "level", "mode", "problems", "source")
+
+    def __init__(  # noqa: PLR0913 - a record of seven values; dataclasses cost 20-39 ms to import
+        self,
+        mode: str,
+        *,
+        source: str,
+        channel: str = "beta",
+        level: int = STANDARD,
+        cap_bytes: int = CAP_BYTES_DEFAULT,
+        consent_ms: int = 0,
+        problems: tuple[str, ...] = (),
+    ) -> None:
+        self.mode = mode
+        self.source = source
+        self.channel = channel
+        self.level = level
+        self.cap_bytes = cap_bytes
+        self.consent_ms = consent_ms
+        self.problems = problems
+
+    def narrowed(self, mode: str, level: int, source: str) -> "Policy":
+        """Return this policy with *mode* and *level* as upper bounds; *source* is named if the mode changes."""
+        narrower = MODES.index(mode) < MODES.index(self.mode)
+        return Policy(
+            mode if narrower else self.mode,
+            source=source if narrower else self.source,
+            channel=self.channel,
+            level=min(level, self.level),
+            cap_bytes=self.cap_bytes,
+            consent_ms=self.consent_ms,
+            problems=self.problems,
+        )
+
+
+def default_policy(channel: str) -> Policy:
+    """Return what holds where nobody chose: beta collects locally, ga is off."""
+    return Policy("local" if channel == "beta" else "off", source=f"default ({channel})", channel=channel)
+
+
+def environment_limits(environ: "Mapping[str, str]", *, no_telemetry: bool = False) -> tuple[str, int, str]:
+    """Return (widest mode, highest level, source) that the call and the environment leave.
+
+    Variables only narrow.  A value that is neither yes nor no is read as the narrowest meaning of its variable: whoever
+    sets one of these wants less, not more.  An empty variable counts as unset.
+    """
+    mode, level, source = "on", LEVELS.index("detailed"), ""
+    if no_telemetry:
+        return "off", level, "--no-telemetry"
+    for name in ("CARO_TELEMETRY_ENABLED", "CARO_TELEMETRY"):
+        value = environ.get(name, "").strip().lower()
+        if name == "CARO_TELEMETRY" and value in ("local", "air-gapped", "air_gapped"):
+            mode, source = "local", name
+        elif value and value not in _TRUE:
+            return "off", level, name
+    value = environ.get("CARO_TELEMETRY_AIR_GAPPED", "").strip().lower()
+    if value and value not in _FALSE:
+        mode, source = "local", "CARO_TELEMETRY_AIR_GAPPED"
+    value = environ.get("DO_NOT_TRACK", "").strip().lower()
+    if value and value not in ("0", "false"):
+        return "off", level, "DO_NOT_TRACK"
+    value = environ.get("CARO_TELEMETRY_LEVEL", "").strip().lower()
+    if value:
+        value = LEVEL_ALIASES.get(value, value)
+        level = LEVELS.index(value) if value in LEVELS else 0
+    return mode, level, source
+
+
+def file_signature(path: str) -> str:
+    """Return "<mtime ns>:<size>:<inode>" of a file, "-" where there is none, "!" where it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "-"
+    except OSError:
+        return "!"
+    return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
+
+
+def encode_snapshot(policy: Policy, signatures: str) -> bytes:
+    """Return the snapshot's bytes; *signatures* are the two file signatures, separated by a space."""
+    text = (
+        f"carojournal-policy 1\nfiles {signatures}\nchannel {policy.channel}\nmode {policy.mode}\n"
+        f"level {LEVELS[policy.level]}\ncap_bytes {policy.cap_bytes}\nconsent_ms {policy.consent_ms}\n"
+        f"source {policy.source}\n"
+    ).encode()
+    return text + b"crc %08x\n" % crc32(text)
+
+
+def parse_snapshot(data: bytes, signatures: str, channel: str) -> Policy | None:
+    """Return the policy of a snapshot, or None if it is damaged or was made from other files or for another channel."""
+    text, _, crc = data.rpartition(b"crc ")
+    if crc != b"%08x\n" % crc32(text):
+        return None
+    lines = dict(line.partition(" ")[::2] for line in text.decode().splitlines())
+    if lines.get("carojournal-policy") != "1" or lines.get("files") != signatures or lines.get("channel") != channel:
+        return None
+    return Policy(
+        lines["mode"],
+        source=lines["source"],
+        channel=channel,
+        level=LEVELS.index(lines["level"]),
+        cap_bytes=int(lines["cap_bytes"]),
+        consent_ms=int(lines["consent_ms"]),
+    )
+
+
+def _says_off(data: bytes) -> bool:
+    """Tell whether caro's config.toml plainly says `enabled = false` in its section [telemetry].
+
+    Not a TOML parser: it may miss an unusual spelling, which costs a parse, and could at worst see "off" in the middle of
+    a multi-line string, which records nothing.  It keeps the start-up of people who opted out free of both.
+    """
+    here = False
+    for raw in data.splitlines():
+        line = raw.strip()
+        if line.startswith(b"["):
+            here = line.split(b"#")[0].strip() == b"[telemetry]"
+        elif here and line.startswith(b"enabled"):
+            key, _, value = line.partition(b"=")
+            if key.strip() == b"enabled" and value.split(b"#")[0].strip() == b"false":
+                return True
+    return False
+
+
+def _read(path: str, limit: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, limit)
+    finally:
+        os.close(descriptor)
+
+
+def resolve(
+    root: str, *, channel: str, environ: "Mapping[str, str]", no_telemetry: bool = False, admin: str | None = None
+) -> Policy:
+    """Return the policy that holds for the journal at *root* now.  Never raises; writes nothing when it is off.
+
+    *channel* is the host's release channel ("beta" or "ga"), *admin* the administrator's file (default: the platform's).
+    """
+    mode, level, source = environment_limits(environ, no_telemetry=no_telemetry)
+    if mode == "off":
+        return Policy("off", source=source, channel=channel)
+    config = paths.config_file(environ)
+    admin = paths.admin_file(environ) if admin is None else admin
+    config_signature, admin_signature = file_signature(config), file_signature(admin)
+    if config_signature == "-" == admin_signature:
+        base = default_policy(channel)
+    else:
+        base = _from_files(root, config, admin, f"{config_signature} {admin_signature}", channel)
+    return base.narrowed(mode, level, source)
+
+
+def _from_files(root: str, config: str, admin: str, signatures: str, channel: str) -> Policy:
+    try:
+        if not signatures.startswith("-") and _says_off(_read(config, CONFIG_BYTES_MAX)):
+            return Policy("off", source="config", channel=channel)
+    except OSError:
+        return Policy("off", source="config", channel=channel, problems=("config: cannot be read",))
+    try:
+        policy = parse_snapshot(_read(os.path.join(root, SNAPSHOT), 4096), signatures, channel)
+    except (OSError, ValueError, KeyError):
+        policy = None
+    if policy is None:
+        from carojournal import config as files
+
+        policy = files.refresh_snapshot(root, config, admin, signatures, channel)
+    return policy
