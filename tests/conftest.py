@@ -1,0 +1,71 @@
+"""Fixtures: an isolated home, a journal root in it, and a clock that stands until it is moved."""
+
+import os
+
+import pytest
+
+from carojournal import Journal
+
+NOON_MS = 1_790_000_000_000 // 86_400_000 * 86_400_000 + 43_200_000  # Noon UTC of some day in 2026.
+
+
+class Clock:
+    """UTC nanoseconds for `Journal.open(clock=...)`; `advance` takes milliseconds."""
+
+    def __init__(self, now_ms=NOON_MS):
+        self.now_ms = now_ms
+
+    def __call__(self):
+        return self.now_ms * 1_000_000
+
+    def advance(self, ms):
+        self.now_ms += ms
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty home directory; every variable that could lead to another journal or policy is gone."""
+    place = tmp_path / "home"
+    place.mkdir(mode=0o700)
+    for name in list(os.environ):
+        if name.startswith(("CARO", "XDG_")) or name == "DO_NOT_TRACK":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(place))
+    return str(place)
+
+
+@pytest.fixture
+def root(home):
+    """The default journal's root; not made yet."""
+    return os.path.join(home, ".local", "share", "caro", "telemetry", "journal")
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def journal(root, clock):
+    """A journal in mode local (the beta channel's default) whose clock stands at noon."""
+    with Journal.open(clock=clock, admin="/nonexistent") as opened:
+        yield opened
+
+
+GENERATED = {
+    "backend_used": "ollama",
+    "inference_time_ms": 843,
+    "safety_result": {"risk_level": "safe", "patterns_matched": 0},
+    "model_name": "llama3:8b",
+    "success": True,
+    "input_token_count": 120,
+    "output_token_count": 33,
+    "confidence_score": 0.91,
+    "retry_count": 0,
+}
+
+
+@pytest.fixture
+def generated():
+    """A full command_generated event."""
+    return dict(GENERATED)
