@@ -32,11 +32,26 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
+def _without_values(message: str) -> str:
+    """Return argparse's *message* without the words that were typed: they may be what should not be shown."""
+    for start, kept in (("unrecognized arguments", "unrecognized arguments"), ("ambiguous option", "ambiguous option")):
+        if message.startswith(start):
+            return kept
+    head, choice, rest = message.partition("invalid choice: ")
+    if choice:
+        return f"{head}invalid choice {rest[rest.rfind('(choose from') :]}"
+    for mark in (" value: ", "explicit argument "):
+        head, found, _ = message.partition(mark)
+        if found:
+            return head + found.rstrip(": ")
+    return message
+
+
 class _Parser(argh.ArghParser):
     """argparse exits 2 on a usage error and prints ten lines; ours raises and becomes one line and 64."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see '{self.prog} --help')")
+        raise UsageError(f"{_without_values(message)} (see '{self.prog} --help')")
 
 
 def _annotated(function: "Callable[..., int | None]", options: "Mapping[str, Mapping[str, object]]") -> None:
@@ -48,7 +63,22 @@ def _annotated(function: "Callable[..., int | None]", options: "Mapping[str, Map
         argh.arg(*flags, **keywords)(function)  # type: ignore[misc]
 
 
-def _verb(package: str, verb: str) -> "tuple[Callable[..., int | None], list[int]]":
+def _drop_guessed_flags(parser: argh.ArghParser, declared: "Mapping[str, Mapping[str, object]]") -> None:
+    """Take back the one-letter flags that argh guesses: a flag that nobody declared would become an interface."""
+    for group in parser._actions:  # noqa: SLF001 - argparse has no public way to list a subparser's options
+        for verb in getattr(group, "choices", None) or {}:
+            inner = group.choices[verb]  # type: ignore[index]
+            for action in inner._actions:
+                flags = declared.get(action.dest, {}).get("flags", ())
+                for flag in [flag for flag in action.option_strings if len(flag) == 2 and flag != "-h"]:
+                    if flag not in flags:  # type: ignore[operator]
+                        action.option_strings.remove(flag)
+                        del inner._option_string_actions[flag]
+
+
+def _verb(
+    package: str, verb: str
+) -> "tuple[Callable[..., int | None], list[int], Mapping[str, Mapping[str, object]]]":
     """Return the verb's function, wrapped so that its exit code lands in the list instead of being printed."""
     module = importlib.import_module(f"{package}.{verb.replace('-', '_')}")
     function = getattr(module, verb.replace("-", "_"))
@@ -58,8 +88,9 @@ def _verb(package: str, verb: str) -> "tuple[Callable[..., int | None], list[int
     def call(*args: object, **keywords: object) -> None:
         codes.append(function(*args, **keywords) or 0)
 
-    _annotated(call, getattr(module, "OPTIONS", {}))
-    return call, codes
+    options = getattr(module, "OPTIONS", {})
+    _annotated(call, options)
+    return call, codes, options
 
 
 def _summary(verb: str, text: str) -> "Callable[[], None]":
@@ -79,8 +110,9 @@ def _dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str
     called = words[0] if words else "--help"
     policy = argh.assembling.NameMappingPolicy.BY_NAME_IF_KWONLY
     if called in verbs:
-        function, codes = _verb(package, called)
+        function, codes, options = _verb(package, called)
         parser.add_commands([function], name_mapping_policy=policy)
+        _drop_guessed_flags(parser, options)
         argh.dispatch(parser, argv=words, output_file=sys.stdout, raw_output=True)
         return codes[-1] if codes else 0
     if not called.startswith("-"):
