@@ -14,6 +14,7 @@ policy is looked at again once a second while events come in, so that `carojourn
 import os
 import time
 from _thread import allocate_lock
+from os import getpid
 
 from carojournal import drops, paths, policy, redact
 from carojournal.errors import (
@@ -33,7 +34,7 @@ from carojournal.spool import SpoolFull
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from types import TracebackType
 
 __all__ = ["Journal", "check_root", "make_root"]
@@ -122,14 +123,14 @@ class Journal:
         self._pid = os.getpid()
         self._run = b""
         self._session = b""
-        self._session_end_ms = 0
-        self._policy_until_ms = 0
+        self._day = 0
+        self._from_ms = self._until_ms = 0
         self._generation = 0
         self._generations: dict[str, int] = {}
         self._counts = {"recorded": 0, "refused": 0, "filtered": 0, "dropped": 0}
         self._reasons: dict[str, int] = {}
         self._pending: dict[str, int] = {}
-        self._resolve(clock() // 1_000_000)
+        self._resolve()
 
     @classmethod
     def open(  # noqa: PLR0913 - keyword-only, each with a default
@@ -213,7 +214,7 @@ class Journal:
         """Counts of this handle: recorded, refused, filtered (left out by level), dropped, and `reasons` by key."""
         return {**self._counts, "mode": self.mode, "reasons": dict(self._reasons)}
 
-    def _resolve(self, now_ms: int) -> None:
+    def _resolve(self) -> None:
         found = policy.resolve(
             self.root,
             channel=self._channel,
@@ -224,9 +225,8 @@ class Journal:
         self._policy = found.narrowed(self._mode, self._level, "host")
         self._on = self._policy.mode != "off" and not self._closed
         self._consent_ms = self._policy.consent_ms if self._policy.mode == "on" else 0
-        self._policy_until_ms = now_ms + POLICY_CHECK_MS
         for lane in self._lanes:
-            lane.cap_bytes = self._policy.cap_bytes
+            lane.bound(self._policy.cap_bytes)
 
     def new_generation(self) -> int:
         """Return the ordinal of a new generation of this run: 1, 2, 3 ..."""
@@ -242,7 +242,7 @@ class Journal:
         if not self._on:
             return False
         try:
-            return self._append_all(((event_type, fields),)) is not None
+            return self._append_one(event_type, fields) is not None
         except Exception as error:  # noqa: BLE001 - "never raises" has no exceptions
             self._count_failure(error)
             return False
@@ -253,6 +253,24 @@ class Journal:
         Raises JournalOff, JournalClosed, EventRefused, JournalBusy (all lanes locked), UnsafeRoot, JournalIOError.
         """
         return self.append_many(((event_type, fields),))
+
+    def _append_one(self, event_type: str, fields: dict[str, object]) -> tuple[bytes, int] | None:
+        """`_append_all` for one event: the hot path."""
+        now_ms = self._clock() // 1_000_000
+        if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
+            self._refresh(now_ms)
+        found = redact.check(event_type, fields, self._policy.level)
+        if type(found) is not redact.Accepted or found.refusals:
+            found = self._judged(found)
+        if found is None:
+            return None
+        payload = found.payload(now_ms, self._session, self._run, self._ordinal(found))
+        with self._lock:
+            identity = self._write((payload,), now_ms)
+        self._counts["recorded"] += 1
+        if self._pending:
+            self._count({})
+        return identity
 
     def append_many(self, events: "Iterable[tuple[str, dict[str, object]]]") -> tuple[bytes, int] | None:
         """Append several events with one write, all or none; return the identity of the first.  Errors as `append`."""
@@ -287,56 +305,64 @@ class Journal:
         if not drops.add_counts(self.root, pending):
             self._pending = {key: pending.get(key, 0) + self._pending.get(key, 0) for key in {*pending, *self._pending}}
 
-    def _refused(self, refusals: "Iterable[tuple[str, str, str]]") -> None:
+    def _refused(self, refusals: "Collection[tuple[str, str, str]]") -> None:
+        if not refusals:
+            return
         counts: dict[str, int] = {}
         for event, field, reason in refusals:
             key = f"refuse {event} {field} {reason}"
             counts[key] = counts.get(key, 0) + 1
         self._count(counts)
 
+    def _refresh(self, now_ms: int) -> None:
+        """Do whatever time and process ask for: look at the policy, begin a session, recover from a fork.
+
+        Raises JournalOff, OSError, UnsafeRoot, EventRefused (a run id that was not issued here).
+        """
+        if self._pid != os.getpid():
+            self._after_fork()
+        self._resolve()
+        if not self._on:
+            raise JournalOff(f"telemetry is off ({self._policy.source})")
+        if not self._session or now_ms // _DAY_MS != self._day:
+            self._prepare(now_ms)
+        self._from_ms = now_ms
+        self._until_ms = min(now_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
+
+    def _judged(self, found: "redact.Accepted | redact.Refused | None") -> redact.Accepted | None:
+        """Return what may be stored, None if the level leaves it out.  Counts refusals; raises EventRefused."""
+        if found is None:
+            self._counts["filtered"] += 1
+            return None
+        self._refused(found.refusals)
+        if isinstance(found, redact.Refused):
+            raise EventRefused(found.refusals)
+        return found
+
     def _append_all(self, events: "Iterable[tuple[str, dict[str, object]]]") -> tuple[bytes, int] | None:
         now_ms = self._clock() // 1_000_000
-        if not self._policy_until_ms - POLICY_CHECK_MS <= now_ms < self._policy_until_ms:
-            self._resolve(now_ms)
-            if not self._on:
-                raise JournalOff(f"telemetry is off ({self._policy.source})")
-        if os.getpid() != self._pid:
-            self._after_fork()
-        level = self._policy.level
-        accepted = []
-        refusals: list[tuple[str, str, str]] = []
-        for event_type, fields in events:
-            found = redact.check(event_type, fields, level)
-            if type(found) is redact.Accepted:
-                if found.refusals:
-                    refusals += found.refusals
-                accepted.append(found)
-            elif found is None:
-                self._counts["filtered"] += 1
-            else:
-                if self._prepare(now_ms):
-                    self._refused([*refusals, *found.refusals])
-                raise EventRefused(found.refusals)
-        if not accepted:
-            return None
-        if not self._session_end_ms - _DAY_MS <= now_ms < self._session_end_ms:
-            self._prepare(now_ms)
+        if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
+            self._refresh(now_ms)
+        checked = [self._judged(redact.check(event_type, fields, self._policy.level)) for event_type, fields in events]
         payloads = [
-            found.payload(now_ms, self._session, self._run, self._ordinal(found, refusals)) for found in accepted
+            found.payload(now_ms, self._session, self._run, self._ordinal(found)) for found in checked if found is not None
         ]
+        if not payloads:
+            return None
         with self._lock:
             identity = self._write(payloads, now_ms)
         self._counts["recorded"] += len(payloads)
-        if refusals or self._pending:
-            self._refused(refusals)
+        if self._pending:
+            self._count({})
         return identity
 
-    def _ordinal(self, found: redact.Accepted, refusals: list[tuple[str, str, str]]) -> int:
+    def _ordinal(self, found: redact.Accepted) -> int:
         """Return the generation's ordinal: the caller's, the one its own UUID stands for, or the run's current one."""
         given = found.generation
         if given is None:
             if found.event == _STARTS_GENERATION:
-                return self.new_generation()
+                self._generation = ordinal = min(self._generation + 1, GENERATIONS_MAX)
+                return ordinal
             return self._generation if found.event in _FOLLOWS_GENERATION else 0
         if type(given) is int and 0 < given <= GENERATIONS_MAX:
             self._generation = max(self._generation, given)
@@ -344,18 +370,18 @@ class Journal:
         name = str(given) if type(given) is str or type(given).__module__ == "uuid" else ""
         digits = name.replace("-", "")
         if len(name) not in (32, 36) or len(digits) != 32 or digits.strip("0123456789abcdefABCDEF"):
-            refusals.append((found.event, "generation", "range" if type(given) is int else "foreign_id"))
+            self._refused(((found.event, "generation", "range" if type(given) is int else "foreign_id"),))
             return 0
         if self._given_run is not None:
             # Another process of this run cannot know which ordinal this one chose: only ordinals span processes.
-            refusals.append((found.event, "generation", "foreign_id"))
+            self._refused(((found.event, "generation", "foreign_id"),))
             return 0
         if digits not in self._generations and len(self._generations) < GENERATIONS_MAX:
             self._generations[digits] = self.new_generation()
         return self._generations.get(digits, 0)
 
-    def _prepare(self, now_ms: int) -> bool:
-        """Make sure of root, identity, run and today's session; return True.  Raises OSError, UnsafeRoot, EventRefused."""
+    def _prepare(self, now_ms: int) -> None:
+        """Make sure of root, identity, run and today's session.  Raises OSError, UnsafeRoot, EventRefused."""
         try:
             check_root(self.root)
         except FileNotFoundError:
@@ -377,10 +403,9 @@ class Journal:
                     raise EventRefused((refusal,))
                 self._run = self._given_run
         self._session = self._identity.session(day_of(now_ms))
-        self._session_end_ms = (now_ms // _DAY_MS + 1) * _DAY_MS
-        return True
+        self._day = now_ms // _DAY_MS
 
-    def _write(self, payloads: list[bytes], now_ms: int) -> tuple[bytes, int]:
+    def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> tuple[bytes, int]:
         """Append to the first free lane.  A lane whose directory was replaced is opened anew, once."""
         for _ in range(2):
             try:
@@ -391,16 +416,17 @@ class Journal:
                 make_root(self.root)
         return self._write_once(payloads, now_ms)
 
-    def _write_once(self, payloads: list[bytes], now_ms: int) -> tuple[bytes, int]:
-        for number in range(LANES_MAX):
-            if number == len(self._lanes):
-                self._lanes.append(Lane(self.root, number, self._policy.cap_bytes, self._random))
-            lane = self._lanes[number]
-            if lane.acquire():
-                try:
-                    return lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
-                finally:
-                    lane.release()
+    def _write_once(self, payloads: "Sequence[bytes]", now_ms: int) -> tuple[bytes, int]:
+        for lane in self._lanes:
+            identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+            if identity is not None:
+                return identity
+        while len(self._lanes) < LANES_MAX:
+            lane = Lane(self.root, len(self._lanes), self._policy.cap_bytes, self._random)
+            self._lanes.append(lane)
+            identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+            if identity is not None:
+                return identity
         raise JournalBusy("every lane is locked")
 
     def _drop_lanes(self) -> None:

@@ -16,8 +16,9 @@ again, at the last record through its trailing length.  Invariants, with their r
 * Loss records are written before what they name is unlinked.
 """
 
-import fcntl
 import os
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from os import lstat
 from zlib import crc32
 
 from carojournal import spool
@@ -50,8 +51,12 @@ LANE_IDLE_MS_MAX = 600_000  # A lane that contention opened stops counting as fu
 
 _DAY_MS = 86_400_000
 _TAIL_BYTES = 4_096  # One read that holds the last record of every event in the schema.
+_TAKE = LOCK_EX | LOCK_NB
 _OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync.
 
 
 class LaneLost(Exception):  # noqa: N818 - not an error of the caller's: the lane must be opened anew
@@ -86,16 +91,21 @@ def encode_header(
     )
 
 
+def _records(segment: bytes, first: int, payloads: "Sequence[bytes]") -> bytes:
+    if len(payloads) == 1:
+        return encode_record(segment, first, payloads[0])
+    return b"".join([encode_record(segment, first + at, payload) for at, payload in enumerate(payloads)])
+
+
 class Lane:
-    """One writer's way to the disk.  All methods but `acquire` need the lane's lock; they raise OSError."""
+    """One writer's way to the disk.  `append` takes the lane's lock by itself; `rotate` needs it taken."""
 
     __slots__ = (
         "_consent_ms",
         "_created_us",
-        "_day_end_ms",
-        "_day_start_ms",
         "_descriptor",
         "_device",
+        "_from_ms",
         "_inode",
         "_lock",
         "_lock_path",
@@ -106,13 +116,15 @@ class Lane:
         "_segment",
         "_seq",
         "_size",
+        "_until_ms",
         "cap_bytes",
+        "limit",
         "number",
     )
 
     def __init__(self, root: str, number: int, cap_bytes: int, random: "Callable[[int], bytes]") -> None:
         self.number = number
-        self.cap_bytes = cap_bytes
+        self.bound(cap_bytes)
         self._root = root
         self._random = random
         self._path = f"{root}/lanes/{number}.seg"
@@ -121,6 +133,11 @@ class Lane:
         self._descriptor = -1
         self._forget()
 
+    def bound(self, cap_bytes: int) -> None:
+        """Set the spool's bound, which sets the size at which a segment is closed."""
+        self.cap_bytes = cap_bytes
+        self.limit = spool.segment_limit(cap_bytes, self.number)
+
     def _forget(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -128,20 +145,20 @@ class Lane:
         self._segment = NO_SEGMENT
         self._size = self._inode = self._device = -1
         self._seq = 0
-        self._created_us = self._consent_ms = self._day_start_ms = self._day_end_ms = 0
+        self._created_us = self._consent_ms = self._from_ms = self._until_ms = 0
         self._previous: tuple[bytes, int | None, int | None] | None = None
 
     def acquire(self) -> bool:
         """Take the lane's lock without waiting; return whether it was free."""
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._lock, _TAKE)
         except BlockingIOError:
             return False
         return True
 
     def release(self) -> None:
         """Give the lock back."""
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        flock(self._lock, LOCK_UN)
 
     def close(self) -> None:
         """Close both descriptors; the segment stays open for whoever comes next."""
@@ -153,40 +170,44 @@ class Lane:
                     continue
         self._descriptor = self._lock = -1
 
-    def append(self, payloads: "Sequence[bytes]", now_ms: int, consent_ms: int, *, sync: bool) -> tuple[bytes, int]:
-        """Write *payloads* as the next records, all or none; return (segment uuid, seq of the first).
+    def append(
+        self, payloads: "Sequence[bytes]", now_ms: int, consent_ms: int, *, sync: bool
+    ) -> tuple[bytes, int] | None:
+        """Take the lock, write *payloads* as the next records, all or none, and give the lock back.
 
-        *now_ms* is UTC milliseconds, *consent_ms* the time of the recorded yes under which the events were made (0: none);
-        *sync* waits until they are on the disk.
+        Returns (segment uuid, seq of the first), or None if somebody else holds the lane.  *now_ms* is UTC milliseconds,
+        *consent_ms* the time of the recorded yes under which the events were made (0: none); *sync* waits until they are on
+        the disk.  Raises OSError, JournalIOError, LaneLost.
         """
         try:
-            status = os.lstat(self._path)
-            known = (
-                status.st_size == self._size and status.st_ino == self._inode and status.st_dev == self._device
-            )
-        except FileNotFoundError:
-            known = False
-        if not known:
-            self._attach(now_ms)
-        need = sum(map(len, payloads)) + RECORD_OVERHEAD_BYTES * len(payloads)
-        if (
-            self._descriptor < 0
-            or not self._day_start_ms <= now_ms < self._day_end_ms
-            or self._size + need > spool.segment_limit(self.cap_bytes, self.number)
-            or consent_ms != self._consent_ms
-            or now_ms - self._created_us // 1000 > SEGMENT_AGE_MS_MAX
-        ):
-            self.rotate()
-            self._start(now_ms, consent_ms)
-        first = self._seq
-        segment = self._segment
-        if len(payloads) == 1:
-            data = encode_record(segment, first, payloads[0])
-        else:
-            data = b"".join(encode_record(segment, first + at, payload) for at, payload in enumerate(payloads))
-        self._write(data, sync=sync)
-        self._seq = first + len(payloads)
-        return segment, first
+            flock(self._lock, _TAKE)
+        except BlockingIOError:
+            return None
+        try:
+            try:
+                status = lstat(self._path)
+                known = status.st_size == self._size and status.st_ino == self._inode and status.st_dev == self._device
+            except FileNotFoundError:
+                known = False
+            if not known:
+                self._attach(now_ms)
+            segment, first = self._segment, self._seq
+            data = _records(segment, first, payloads)
+            if (
+                self._descriptor < 0
+                or self._size + len(data) > self.limit
+                or not self._from_ms <= now_ms < self._until_ms
+                or consent_ms != self._consent_ms
+            ):
+                self.rotate()
+                self._start(now_ms, consent_ms)
+                segment, first = self._segment, self._seq
+                data = _records(segment, first, payloads)
+            self._write(data, sync=sync)
+            self._seq = first + len(payloads)
+            return segment, first
+        finally:
+            flock(self._lock, LOCK_UN)
 
     def _write(self, data: bytes, *, sync: bool) -> None:
         """Append *data*, or leave the file as it was."""
@@ -198,7 +219,7 @@ class Lane:
             if done != len(data) and done + os.write(self._descriptor, data[done:]) != len(data):
                 raise JournalIOError("write", self._path, None, "short write")
             if sync:
-                os.fdatasync(self._descriptor)
+                _sync(self._descriptor)
         except (OSError, JournalIOError):
             os.ftruncate(self._descriptor, before)
             raise
@@ -235,14 +256,20 @@ class Lane:
             # The lock file is damaged, or somebody put another segment here.
             self._segment, self._created_us, self._consent_ms = named = header
             seq = self._last_seq()
-        day = self._created_us // 1000 // _DAY_MS
-        self._day_start_ms, self._day_end_ms = day * _DAY_MS, (day + 1) * _DAY_MS
+        self._set_span()
         if seq is None:
             if not named:
                 self._segment, self._created_us = self._random(16), now_ms * 1000
             self.rotate(damaged=True)
         else:
             self._seq = seq + 1
+
+    def _set_span(self) -> None:
+        """A segment takes events of its UTC day only, and for a limited time."""
+        created_ms = self._created_us // 1000
+        day = created_ms // _DAY_MS
+        self._from_ms = day * _DAY_MS
+        self._until_ms = min((day + 1) * _DAY_MS, created_ms + SEGMENT_AGE_MS_MAX)
 
     def _read_lock(self) -> tuple[bytes, int, int] | None:
         """Return (segment, created, consent) as the lock file names them, or None if it does not verify."""
@@ -327,8 +354,7 @@ class Lane:
         status = os.fstat(self._descriptor)
         self._segment, self._created_us, self._consent_ms = segment, created_us, consent_ms
         self._inode, self._device, self._seq = status.st_ino, status.st_dev, 1 + len(losses)
-        day = now_ms // _DAY_MS
-        self._day_start_ms, self._day_end_ms = day * _DAY_MS, (day + 1) * _DAY_MS
+        self._set_span()
         spool.remove(victims)
 
     def _close_idle(self, now_ms: int) -> None:

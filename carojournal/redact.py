@@ -65,22 +65,26 @@ class Accepted:
         *time_ms* is UTC milliseconds since 1970, *session* and *run* are 16 bytes, *generation* counts from 1 (0: none).
         """
         spec = self._spec
-        slots = self.slots.copy()
-        slots[spec.time_slot] = b"itimestamp" + encode_int(time_ms)
+        slots = self.slots
+        # From 2**32 ms (19 February 1970) on the shortest head has eight bytes.
+        slots[spec.time_slot] = (
+            b"itimestamp\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else b"itimestamp" + encode_int(time_ms)
+        )
         slots[spec.run_slot] = b"frun_idP" + run
         slots[spec.session_slot] = b"jsession_idP" + session
-        if generation:
-            slots[spec.generation_slot] = b"jgeneration" + encode_int(generation)
-        return encode_head(0xA0, len(slots) - slots.count(_NO_VALUE)) + b"".join(slots)
+        slots[spec.generation_slot] = b"jgeneration" + encode_int(generation) if generation else _NO_VALUE
+        return spec.heads[slots.count(_NO_VALUE)] + b"".join(slots)
 
     @property
     def fields(self) -> dict[str, object]:
         """The accepted fields as they are stored, without the recorder's own.  Decodes: not for the append path."""
         from carojournal.codec import loads
 
+        spec = self._spec
         slots = self.slots.copy()
-        slots[self._spec.event_slot] = _NO_VALUE
-        body = loads(encode_head(0xA0, len(slots) - slots.count(_NO_VALUE)) + b"".join(slots))
+        for slot in (spec.event_slot, spec.time_slot, spec.run_slot, spec.session_slot, spec.generation_slot):
+            slots[slot] = _NO_VALUE
+        body = loads(spec.heads[slots.count(_NO_VALUE)] + b"".join(slots))
         assert isinstance(body, dict)
         return body
 
@@ -124,11 +128,13 @@ class _Event:
         "event_slot",
         "fields",
         "generation_slot",
+        "heads",
         "level",
         "name",
         "required",
         "run_slot",
         "session_slot",
+        "tables",
         "time_slot",
     )
 
@@ -149,7 +155,18 @@ class _Event:
         for alias, key in events.FIELD_ALIASES[name].items():
             self.fields[alias] = self.fields[key]
         self.required = tuple(field for key, field in self.fields.items() if field.required and key == field.name)
+        # What the loop of `check` needs, by level: a field that the level leaves out is simply not in the table.
+        self.tables = tuple(
+            {
+                key: (field.slot, field.admit)
+                for key, field in self.fields.items()
+                if field.level <= level and key not in events.GROUPS
+            }
+            for level in range(len(events.LEVELS))
+        )
         self.blank = [_NO_VALUE] * len(order)
+        # By the number of keys that are absent.
+        self.heads = tuple(encode_head(0xA0, len(order) - absent) for absent in range(len(order) + 1))
         self.blank[self.event_slot] = b"eevent" + encode_text(name)
 
 
@@ -202,6 +219,7 @@ def _words(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa
 
 def _int(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
     most, exact, step = (int(part) for part in spec[1:])  # type: ignore[call-overload]
+    one_byte = [encode_int(value) for value in range(24)]
 
     def admit(value: object) -> bytes | str:
         if type(value) is not int:
@@ -210,7 +228,7 @@ def _int(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: 
             return "range"
         if value > exact:
             value = (value + step // 2) // step * step
-        return key + encode_int(value)
+        return key + (one_byte[value] if value < 24 else encode_int(value))
 
     return admit
 
@@ -225,12 +243,18 @@ def _bool(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa:
 
 
 def _score(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
+    known: list[bytes] = [_NO_VALUE] * 101
+
     def admit(value: object) -> bytes | str:
         if type(value) is not float and type(value) is not int:
             return "type"
         if not 0 <= value <= 1:  # also false for NaN
             return "range"
-        return key + encode_score(round(value * 100) / 100)
+        hundredths = round(value * 100)
+        found = known[hundredths]
+        if not found:
+            found = known[hundredths] = key + encode_score(hundredths / 100)
+        return found
 
     return admit
 
@@ -309,43 +333,47 @@ def check(event_type: str, fields: dict[str, object], level: int = events.DETAIL
     if len(fields) > FIELDS_MAX:
         return Refused(spec.name, ((spec.name, UNKNOWN, "too_many"),))
     slots = spec.blank.copy()
-    generation: object = None
     bad: list[tuple[str, str, str]] = []
     fatal = False
-    find = spec.fields.get
+    find = spec.tables[level].get
     for name, value in fields.items():
-        field = find(name) if type(name) is str else None
-        if field is None or type(value) is dict:
-            if type(name) is str and name in events.GROUPS and type(value) is dict:
-                fatal = _check_group(spec, slots, name, value, level, bad) or fatal
-            elif type(name) is str and name in ("generation", "generation_id"):
-                generation = value
-            elif type(name) is str and name in events.RECORDER_OWNED:
+        entry = find(name)
+        if entry is not None:
+            found = entry[1](value)
+            if type(found) is bytes:
+                slots[entry[0]] = found
                 continue
-            elif field is not None:
-                fatal = _admit(spec, slots, field, value, level, bad) or fatal
-            else:
-                bad.append((spec.name, UNKNOWN, "unknown_field"))
-                fatal = True
-            continue
-        if value is None or field.level > level:
-            continue
-        found = field.admit(value)
-        if type(found) is bytes:
-            slots[field.slot] = found
-        else:
-            fatal = _misfit(spec, slots, field, str(found), bad) or fatal
+        if _exception(spec, slots, name, value, level, bad):
+            fatal = True
     for field in spec.required:
-        if not slots[field.slot]:
-            if not fatal:
-                bad.append((spec.name, field.name, "missing"))
+        if not slots[field.slot] and not fatal:
+            bad.append((spec.name, field.name, "missing"))
             fatal = True
     if fatal:
         return Refused(spec.name, tuple(bad))
-    return Accepted(spec, slots, generation, tuple(bad))
+    given = fields.get("generation")
+    return Accepted(spec, slots, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ())
 
 
-def _admit(  # noqa: PLR0913 - one call's whole state, passed on rather than kept
+def _exception(  # noqa: PLR0913 - one call's whole state, passed on rather than kept
+    spec: _Event, slots: list[bytes], name: object, value: object, level: int, bad: list[tuple[str, str, str]]
+) -> bool:
+    """Deal with whatever is no good value of a field at this level; return whether it refuses the event."""
+    if type(name) is not str:
+        bad.append((spec.name, UNKNOWN, "unknown_field"))
+        return True
+    if name in events.GROUPS and type(value) is dict:
+        return _check_group(spec, slots, name, value, level, bad)
+    field = spec.fields.get(name)
+    if field is not None:
+        return _admit(spec, slots, field, value, level, bad)
+    if name in events.RECORDER_OWNED or name in ("generation", "generation_id"):
+        return False
+    bad.append((spec.name, UNKNOWN, "unknown_field"))
+    return True
+
+
+def _admit(  # noqa: PLR0913 - as _exception
     spec: _Event, slots: list[bytes], field: _Field, value: object, level: int, bad: list[tuple[str, str, str]]
 ) -> bool:
     if value is None or field.level > level:
@@ -364,7 +392,7 @@ def _misfit(spec: _Event, slots: list[bytes], field: _Field, reason: str, bad: l
     return field.required
 
 
-def _check_group(  # noqa: PLR0913 - as _admit
+def _check_group(  # noqa: PLR0913 - as _exception
     spec: _Event, slots: list[bytes], group: str, members: dict[object, object], level: int, bad: list[tuple[str, str, str]]
 ) -> bool:
     """Take a nested object apart; return whether that refuses the event."""
@@ -373,10 +401,17 @@ def _check_group(  # noqa: PLR0913 - as _admit
         bad.append((spec.name, UNKNOWN, "too_many"))
         return True
     fatal = False
+    find = spec.tables[level].get
     for name, value in members.items():
-        if type(name) is str and name in declared and declared[name][3] == group:
-            fatal = _admit(spec, slots, spec.fields[name], value, level, bad) or fatal
-        else:
+        if type(name) is not str or name not in declared or declared[name][3] != group:
             bad.append((spec.name, UNKNOWN, "unknown_field"))
             fatal = True
+            continue
+        entry = find(name)
+        if entry is not None:
+            found = entry[1](value)
+            if type(found) is bytes:
+                slots[entry[0]] = found
+                continue
+        fatal = _admit(spec, slots, spec.fields[name], value, level, bad) or fatal
     return fatal
