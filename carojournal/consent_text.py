@@ -1,16 +1,16 @@
 """The question that a user says yes or no to, and its versions.
 
-A yes is a yes to a text.  Whoever changes the text adds a version with its hash here; the yes to an older text then no
-longer lets anything be sent, and the question is asked again.  Versions are never changed or removed.
+A yes is a yes to a text.  Whoever changes the text raises `policy.PROMPT_VERSION` and adds the hash here; the yes to an
+older text then no longer lets anything be sent, and the question is asked again.  Hashes are never changed or removed.
 """
+
+from carojournal.policy import PROMPT_VERSION
 
 __all__ = ["PROMPT", "PROMPT_HASHES", "PROMPT_VERSION", "QUESTION"]
 
-PROMPT_VERSION = 1
-
 # Version -> SHA-256 of PROMPT + QUESTION in UTF-8.
 PROMPT_HASHES = {
-    1: "",
+    1: "ad3136b3b70a13d9d3dc7183032dacd8d615347a6df6accf3c40c1e58bc17ea5",
 }
 
 PROMPT = """\

@@ -3,12 +3,14 @@
 Modes, from narrow to wide: `off` (no file is created, the state directory is not even looked at), `local` (keep, never
 send), `on` (keep, and carobatch may send what was recorded after a recorded yes).
 
-Precedence, strongest first: admin file, --no-telemetry, CARO_TELEMETRY_*, DO_NOT_TRACK, the user's config, the channel's
-default.  The user's config (else the admin file, else the default) names a mode; everything above it can only narrow it:
-an administrator or a variable cannot turn on what the user turned off.  A file that cannot be read or understood means off.
+Precedence, strongest first: admin file, --no-telemetry, CARO_TELEMETRY_*, DO_NOT_TRACK, the user's config, the
+channel's default.  The user's config (else the admin file, else the default) names a mode; everything above it can only
+narrow it: an administrator or a variable cannot turn on what the user turned off.  A file that cannot be read or
+understood means off.
 
-The snapshot `policy` below the root saves parsing TOML at every start.  It is text, one `key value` a line, last a CRC-32
-of the lines above, and it names size and mtime of the files it was made from: any doubt, and the files are read again.
+The snapshot `policy` below the root saves parsing TOML at every start.  It is text, one `key value` a line, last a
+CRC-32 of the lines above, and it names size and mtime of the files it was made from: any doubt, and the files are read
+again.
 
     carojournal-policy 1
     files <config signature> <admin signature>
@@ -17,6 +19,7 @@ of the lines above, and it names size and mtime of the files it was made from: a
     level <minimal|standard|detailed>
     cap_bytes <integer>
     consent_ms <UTC ms of the recorded yes, 0: none>
+    prompt <version of the text that a yes must have been given to>
     source <name of the source that decided the mode>
     crc <8 hex digits>
 """
@@ -35,6 +38,7 @@ __all__ = [
     "CAP_BYTES_DEFAULT",
     "CHANNELS",
     "MODES",
+    "PROMPT_VERSION",
     "SNAPSHOT",
     "Policy",
     "default_policy",
@@ -43,6 +47,7 @@ __all__ = [
     "file_signature",
     "parse_snapshot",
     "resolve",
+    "says",
 ]
 
 MODES = ("off", "local", "on")
@@ -50,6 +55,7 @@ CHANNELS = ("beta", "ga")
 CAP_BYTES_DEFAULT = 10_000_000  # `offline_spool_max_mb = 10` of caro's documents, in SI megabytes.
 CONFIG_BYTES_MAX = 1_000_000  # A config file is a few kilobytes; a larger one is not read at start-up, which means off.
 SNAPSHOT = "policy"
+PROMPT_VERSION = 1  # Of `consent_text.PROMPT`; here because a snapshot must not outlive the text that was agreed to.
 
 _FALSE = ("0", "false", "no", "off")
 _TRUE = ("1", "true", "yes", "on")
@@ -65,7 +71,7 @@ class Policy:
 
     __slots__ = ("cap_bytes", "channel", "consent_ms", "level", "mode", "problems", "source")
 
-    def __init__(  # noqa: PLR0913 - a record of seven values; dataclasses cost 20-39 ms to import
+    def __init__(
         self,
         mode: str,
         *,
@@ -132,11 +138,14 @@ def environment_limits(environ: "Mapping[str, str]", *, no_telemetry: bool = Fal
 
 
 def file_signature(path: str) -> str:
-    """Return "<mtime ns>:<size>:<inode>" of a file, "-" where there is none, "!" where it cannot be looked at."""
+    """Return "<mtime ns>:<size>:<inode>" of a file, "-" where there is none, "!" where it cannot be looked at.
+
+    A link to nowhere is no missing file: what the user said stands in a place that is not there now.
+    """
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return "-"
+        return "!" if os.path.islink(path) else "-"
     except OSError:
         return "!"
     return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
@@ -147,18 +156,19 @@ def encode_snapshot(policy: Policy, signatures: str) -> bytes:
     text = (
         f"carojournal-policy 1\nfiles {signatures}\nchannel {policy.channel}\nmode {policy.mode}\n"
         f"level {LEVELS[policy.level]}\ncap_bytes {policy.cap_bytes}\nconsent_ms {policy.consent_ms}\n"
-        f"source {policy.source}\n"
+        f"prompt {PROMPT_VERSION}\nsource {policy.source}\n"
     ).encode()
     return text + b"crc %08x\n" % crc32(text)
 
 
 def parse_snapshot(data: bytes, signatures: str, channel: str) -> Policy | None:
-    """Return the policy of a snapshot, or None if it is damaged or was made from other files or for another channel."""
+    """Return the policy of a snapshot, or None if it is damaged or was made from other files, channel or text."""
     text, _, crc = data.rpartition(b"crc ")
     if crc != b"%08x\n" % crc32(text):
         return None
     lines = dict(line.partition(" ")[::2] for line in text.decode().splitlines())
-    if lines.get("carojournal-policy") != "1" or lines.get("files") != signatures or lines.get("channel") != channel:
+    expected = {"carojournal-policy": "1", "files": signatures, "channel": channel, "prompt": str(PROMPT_VERSION)}
+    if any(lines.get(key) != value for key, value in expected.items()) or lines.get("mode") not in MODES:
         return None
     return Policy(
         lines["mode"],
@@ -170,26 +180,27 @@ def parse_snapshot(data: bytes, signatures: str, channel: str) -> Policy | None:
     )
 
 
-def _says_off(data: bytes) -> bool:
-    """Tell whether caro's config.toml plainly says `enabled = false` in its section [telemetry].
+def says(data: bytes, name: bytes, word: bytes) -> bool:
+    """Tell whether caro's config.toml plainly says `name = word` in its section [telemetry].
 
-    Not a TOML parser: it may miss an unusual spelling, which costs a parse, and could at worst see "off" in the middle of
-    a multi-line string, which records nothing.  It keeps the start-up of people who opted out free of both.
+    Not a TOML parser: it may miss an unusual spelling, which costs a parse, and could at worst see "off" in the middle
+    of a multi-line string, which records nothing.  It keeps the start-up of people who opted out free of both.
     """
     here = False
     for raw in data.splitlines():
         line = raw.strip()
         if line.startswith(b"["):
             here = line.split(b"#")[0].strip() == b"[telemetry]"
-        elif here and line.startswith(b"enabled"):
+        elif here and line.startswith(name):
             key, _, value = line.partition(b"=")
-            if key.strip() == b"enabled" and value.split(b"#")[0].strip() == b"false":
+            if key.strip() == name and value.split(b"#")[0].strip() == word:
                 return True
     return False
 
 
 def _read(path: str, limit: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # O_NONBLOCK: a FIFO where a file should be must not hang the host.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         return os.read(descriptor, limit)
     finally:
@@ -201,7 +212,8 @@ def resolve(
 ) -> Policy:
     """Return the policy that holds for the journal at *root* now.  Never raises; writes nothing when it is off.
 
-    *channel* is the host's release channel ("beta" or "ga"), *admin* the administrator's file (default: the platform's).
+    *channel* is the host's release channel ("beta" or "ga"), *admin* the administrator's file (default: the
+    platform's).
     """
     mode, level, source = environment_limits(environ, no_telemetry=no_telemetry)
     if mode == "off":
@@ -218,8 +230,12 @@ def resolve(
 
 def _from_files(root: str, config: str, admin: str, signatures: str, channel: str) -> Policy:
     try:
-        if not signatures.startswith("-") and _says_off(_read(config, CONFIG_BYTES_MAX)):
+        data = b"" if signatures.startswith("-") else _read(config, CONFIG_BYTES_MAX)
+        if says(data, b"enabled", b"false"):
             return Policy("off", source="config", channel=channel)
+        if channel == "ga" and signatures.endswith(" -") and b"telemetry" not in data:
+            # Off leaves no snapshot: without this, caro's other settings would be parsed at every start.
+            return default_policy(channel)
     except OSError:
         return Policy("off", source="config", channel=channel, problems=("config: cannot be read",))
     try:

@@ -1,0 +1,144 @@
+"""The settings of `[telemetry]`, as data: what each key may hold, what holds without it, and what it is for.
+
+The first six are caro's own (same names, types and defaults), the others are ours.  A value outside its set is refused,
+never clamped or guessed at, and the refusal names what is allowed, never the value.
+"""
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from carojournal.events import LEVEL_ALIASES, LEVELS
+
+__all__ = ["CONSENT", "KEYS", "SECTION", "Key", "accept", "accept_text", "allowed", "plain_name"]
+
+SECTION = "telemetry"
+CONSENT = "consent"  # The record of the user's answer stands in [telemetry.consent]; it is no setting.
+TEXT_CHARACTERS_MAX = 2048  # What proxies and servers take as a URL; longer than any path that a file system takes.
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting: `kind` is bool, int, choice, url, proxy or path; `default` None stands for what `absent` says."""
+
+    kind: str
+    default: bool | int | str | None
+    about: str
+    choices: tuple[str, ...] = ()
+    lowest: int = 0
+    highest: int = 0
+    absent: str = "none"
+
+
+KEYS: dict[str, Key] = {
+    "enabled": Key("bool", None, "keep events at all", absent="the channel's default: beta true, ga false"),
+    "level": Key("choice", "standard", "how much is kept", choices=LEVELS),
+    "batch_interval_hours": Key("int", 24, "hours between two uploads", lowest=1, highest=8_760),
+    "offline_spool_max_mb": Key(
+        "int", 10, "megabytes (10^6 bytes) that the journal may take on this disk", lowest=1, highest=100_000
+    ),
+    "air_gapped": Key("bool", False, "keep events, never send them"),
+    "endpoint": Key("url", None, "where batches are sent", absent="the wire format's own"),
+    "batch_max_events": Key("int", 1_000, "events in one batch, at most", lowest=1, highest=100_000),
+    "wire_format": Key(
+        "choice", "caro-v1", "how a batch is written", choices=("caro-v1", "caro-array", "posthog", "otlp")
+    ),
+    "ca_file": Key("path", None, "certificates (PEM) to trust instead of the system's", absent="the system's"),
+    "proxy": Key("proxy", None, "proxy for uploads; variables of the environment are not looked at"),
+    "durability": Key(
+        "choice",
+        "os",
+        "os: an event survives a kill; each: it survives a power cut too, slowly",
+        choices=("os", "each"),
+    ),
+    "channel": Key(
+        "choice",
+        None,
+        "whose default holds; ga wins over a host's beta",
+        choices=("beta", "ga"),
+        absent="the host's own",
+    ),
+}
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_ALIASES = {"level": LEVEL_ALIASES}
+
+
+def allowed(name: str) -> str:
+    """Return what the key *name* may hold, for a message."""
+    key = KEYS[name]
+    if key.kind == "bool":
+        return "true or false"
+    if key.kind == "int":
+        return f"an integer from {key.lowest} to {key.highest}"
+    if key.kind == "choice":
+        return f"{', '.join(key.choices[:-1])} or {key.choices[-1]}"
+    if key.kind == "path":
+        return "an absolute path"
+    if key.kind == "proxy":
+        return "http://HOST:PORT or https://HOST:PORT, without user, path, query or fragment"
+    return "an https:// URL without user, query or fragment (http:// for this machine only)"
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _accepts_url(text: str, *, proxy: bool) -> bool:
+    # urlsplit drops tabs and newlines silently and takes user names: look at the characters first.
+    if not all("!" <= letter <= "~" and letter not in '@\\"<>^`{|}?#' for letter in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    if not host or port == 0:
+        return False
+    if proxy:
+        return parts.scheme in ("http", "https") and port is not None and parts.path in ("", "/")
+    return parts.scheme == "https" or (parts.scheme == "http" and _loopback(host))
+
+
+def accept(name: str, value: object) -> bool | int | str | None:
+    """Return *value* as the key *name* holds it (aliases resolved), or None if it is not allowed there."""
+    key = KEYS[name]
+    if key.kind == "bool":
+        return value if isinstance(value, bool) else None
+    if key.kind == "int":
+        fits = isinstance(value, int) and not isinstance(value, bool) and key.lowest <= value <= key.highest
+        return value if fits and isinstance(value, int) else None
+    if not isinstance(value, str) or len(value) > TEXT_CHARACTERS_MAX:
+        return None
+    if key.kind == "choice":
+        value = _ALIASES.get(name, {}).get(value, value)
+        return value if value in key.choices else None
+    if key.kind == "path":
+        return value if os.path.isabs(value) and value.isprintable() else None
+    return value if _accepts_url(value, proxy=key.kind == "proxy") else None
+
+
+def accept_text(name: str, text: str) -> bool | int | str | None:
+    """Return the value of *text* from a command line, or None if it is not allowed for the key *name*."""
+    key = KEYS[name]
+    word = text.strip()
+    if key.kind == "bool":
+        folded = word.lower()
+        return True if folded in _TRUE else False if folded in _FALSE else None
+    if key.kind == "int":
+        # isdecimal alone takes the digits of every script, and int() any number of them.
+        return accept(name, int(word)) if word.isascii() and word.isdecimal() and len(word) < 10 else None
+    return accept(name, word.lower() if key.kind == "choice" else word)
+
+
+def plain_name(key: str) -> str:
+    """Return an unknown key's name for a message: as it is if it is a bare TOML key, else `<unknown>`."""
+    bare = key.isascii() and key.replace("_", "").replace("-", "").isalnum() and len(key) <= 40
+    return key if bare else "<unknown>"
