@@ -278,23 +278,78 @@ class Journal:
             raise JournalClosed("the journal is closed")
         if not self._on:
             raise JournalOff(f"telemetry is off ({self._policy.source})")
+        events = tuple(events)
         try:
             return self._append_all(events)
         except Exception as error:
-            self._count_failure(error)
+            self._count_failure(error, len(events))
             if isinstance(error, OSError):
                 name = error.filename if isinstance(error.filename, str) else self.root
                 raise JournalIOError("append", name, error.errno, error.strerror or _reason(error)) from error
             raise
 
-    def _count_failure(self, error: Exception) -> None:
+    def append_timed(self, events: "Sequence[tuple[int, str, dict[str, object]]]") -> int:
+        """Append events that happened a moment ago (`Collector`), with one write; return how many are kept.
+
+        An event is (time in UTC milliseconds, type, fields).  Refused ones are counted and left out.  A time before
+        today or after now becomes the nearest that is not: segments and session ids belong to one UTC day.  Never
+        raises.
+        """
+        timed: list[tuple[int, redact.Accepted]] = []
+        try:
+            now_ms = self._clock() // 1_000_000
+            if not self._on:
+                return 0
+            if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
+                self._refresh(now_ms)
+            for time_ms, event_type, fields in events:
+                found = redact.check(event_type, fields, self._policy.level)
+                if type(found) is redact.Accepted:
+                    timed.append((min(max(time_ms, self._day * _DAY_MS), now_ms), found))
+                    self._refused(found.refusals)
+                elif found is None:
+                    self._counts["filtered"] += 1
+                else:
+                    self._counts["refused"] += 1
+                    self._refused(found.refusals)
+            payloads = [
+                found.payload(time_ms, self._session, self._run, self._ordinal(found)) for time_ms, found in timed
+            ]
+            if payloads:
+                with self._lock:
+                    self._write(payloads, now_ms)
+                self._counts["recorded"] += len(payloads)
+        except JournalOff:
+            return 0
+        except Exception as error:  # noqa: BLE001 - runs in a thread that nobody watches
+            self.count({f"drop {_reason(error)}": len(timed) or len(events)})
+            return 0
+        return len(timed)
+
+    def count(self, counts: "Mapping[str, int]") -> None:
+        """Count what a layer above kept from being recorded; keys are those of `drops`.  Never raises."""
+        for key, more in counts.items():
+            self._counts["refused" if key.startswith("refuse ") else "dropped"] += more
+        self._count(dict(counts))
+
+    def issue_run(self) -> str:
+        """Return a run id, 32 hexadecimal digits, that other processes may pass as `run` to `open`.
+
+        Makes the journal if there is none.  Raises JournalOff, OSError, UnsafeRoot.
+        """
+        from carojournal.identity import issue_run
+
+        self._refresh(self._clock() // 1_000_000)
+        assert self._identity is not None
+        return issue_run(self._identity.secret, self._random).hex()
+
+    def _count_failure(self, error: Exception, events: int = 1) -> None:
         if isinstance(error, EventRefused):
             self._counts["refused"] += 1
             return
         if isinstance(error, JournalOff):
             return
-        self._counts["dropped"] += 1
-        self._count({f"drop {_reason(error)}": 1})
+        self.count({f"drop {_reason(error)}": events})
 
     def _count(self, counts: dict[str, int]) -> None:
         """Count in memory at once and in the file `drops` as soon as that is possible."""
