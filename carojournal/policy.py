@@ -198,7 +198,7 @@ def says(data: bytes, name: bytes, word: bytes) -> bool:
     return False
 
 
-def _read(path: str, limit: int) -> bytes:
+def read(path: str, limit: int) -> bytes:
     # O_NONBLOCK: a FIFO where a file should be must not hang the host.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -230,7 +230,7 @@ def resolve(
 
 def _from_files(root: str, config: str, admin: str, signatures: str, channel: str) -> Policy:
     try:
-        data = b"" if signatures.startswith("-") else _read(config, CONFIG_BYTES_MAX)
+        data = b"" if signatures.startswith("-") else read(config, CONFIG_BYTES_MAX)
         if says(data, b"enabled", b"false"):
             return Policy("off", source="config", channel=channel)
         if channel == "ga" and signatures.endswith(" -") and b"telemetry" not in data:
@@ -239,7 +239,7 @@ def _from_files(root: str, config: str, admin: str, signatures: str, channel: st
     except OSError:
         return Policy("off", source="config", channel=channel, problems=("config: cannot be read",))
     try:
-        policy = parse_snapshot(_read(os.path.join(root, SNAPSHOT), 4096), signatures, channel)
+        policy = parse_snapshot(read(os.path.join(root, SNAPSHOT), 4096), signatures, channel)
     except (OSError, ValueError, KeyError):
         policy = None
     if policy is None:

@@ -1,0 +1,26 @@
+"""`carojournal local`: keep events on this machine and never send them."""
+
+import os
+import sys
+import time
+
+from carojournal.choices import choose, held_back, is_chosen, refuse_if_locked
+from carojournal.config import load_for
+
+__all__ = ["local"]
+
+
+def local() -> int:
+    """Keep events on this machine and never send them.
+
+    A yes that was given before is taken back.
+    """
+    settings = load_for(os.environ)
+    refuse_if_locked("local", settings)
+    if not is_chosen("local", settings):
+        choose("local", settings, time.time_ns())
+    print("local: events are kept and never sent")
+    note = held_back("local", os.environ)
+    if note:
+        print(note, file=sys.stderr)
+    return 0
