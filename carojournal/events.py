@@ -59,7 +59,21 @@ TYPES: dict[str, tuple[object, ...]] = {
     ),
     "shell": (
         "enum",
-        ("bash", "zsh", "fish", "sh", "dash", "ksh", "tcsh", "nushell", "elvish", "xonsh", "powershell", "cmd", "unknown"),
+        (
+            "bash",
+            "zsh",
+            "fish",
+            "sh",
+            "dash",
+            "ksh",
+            "tcsh",
+            "nushell",
+            "elvish",
+            "xonsh",
+            "powershell",
+            "cmd",
+            "unknown",
+        ),
     ),
     "backend": (
         "enum",
@@ -87,7 +101,18 @@ TYPES: dict[str, tuple[object, ...]] = {
     "component": (
         "enum",
         ("agent", "backend", "cache", "cli", "config", "context", "execution", "generation", "inference", "knowledge")
-        + ("logging", "model", "platform", "prompt", "safety", "session", "storage", "telemetry", "validation", "other"),
+        + (
+            "logging",
+            "model",
+            "platform",
+            "prompt",
+            "safety",
+            "session",
+            "storage",
+            "telemetry",
+            "validation",
+            "other",
+        ),
     ),
     "error_code": ("code",),
     "version": ("version",),

@@ -1,8 +1,8 @@
 """Closed grammars of the three text fields that are no enum.  Hot on first sight of a value only; no regex, linear time.
 
-    version     X.Y or X.Y.Z, optionally "-alpha", "-beta" or "-rc" with ".N"   (caro's own releases)
-    error code  "E" and four digits, or one of caro's and TLS's published names (RFC 8446 section 6)
-    model       words of public model families, sizes, quantisations and tunings, in any order after a first family name
+version     X.Y or X.Y.Z, optionally "-alpha", "-beta" or "-rc" with ".N"   (caro's own releases)
+error code  "E" and four digits, or one of caro's and TLS's published names (RFC 8446 section 6)
+model       words of public model families, sizes, quantisations and tunings, in any order after a first family name
 """
 
 __all__ = ["ERROR_CODES", "MODEL_FAMILIES", "MODEL_WORDS", "is_error_code", "is_model", "is_version"]
@@ -25,33 +25,36 @@ _TLS_ALERTS = (
 ERROR_CODES = frozenset(
     (
         "already_initialized backend_unavailable connection_failed generation_failed internal_error invalid_command "
-        "invalid_request load_failed not_found not_initialized parse_failed permission_denied spawn_error timeout unsafe "
-        "unsafe_command unsupported validation_failed wait_error other"
+        "invalid_request load_failed not_found not_initialized parse_failed permission_denied spawn_error timeout "
+        "unsafe unsafe_command unsupported validation_failed wait_error other"
     ).split()
 ) | {f"ALERT_DESCRIPTION_{name}" for name in _TLS_ALERTS}
 
 # Public families; a trailing version ("llama3", "qwen2", "gemma2") is read as a number of its own.
 MODEL_FAMILIES = frozenset(
     (
-        "ai21 alpaca amazon anthropic apac aya baichuan bakllava bert bge bielik bloom c4ai chatglm chatgpt claude codebooga "
-        "codegeex codegemma codellama codeqwen codestral codeup cogito cohere command daybreak dbrx deepcoder deepscaler "
-        "deepseek devstral dolphin dolphincoder dolly embed embeddinggemma ernie eu everythinglm exaone falcon flan gemini "
-        "gemma glm global gpt granite grok h2o hermes internlm jais jamba jp jurassic kimi lfm llama llamaguard llava llama_guard "
-        "luminous magicoder magistral marco mathstral meditron medllama meta minicpm minimax ministral mistral mixtral moondream "
-        "moonshot mxbai mythos nemotron neural nexusraven nomic notus notux nous nova nvidia o1 o3 o4 olmo openai openchat opencoder "
-        "openhermes openthinker opt orca palm palmyra paraphrase phi phind pixtral qwen qwq reader reflection rnj robin sailor "
-        "samantha smollm snowflake solar sqlcoder stability stable stablelm starcoder starling titan tts tulu us vicuna voxtral "
-        "whisper wizard wizardcoder wizardlm wizardmath writer xwin yarn yi zai zephyr"
+        "ai21 alpaca amazon anthropic apac athene aya baichuan bakllava bert bge bielik bloom c4ai chatglm chatgpt "
+        "claude codebooga codegeex codegemma codellama codeqwen codestral codeup cogito cohere command davinci "
+        "daybreak dbrx deepcoder deepscaler deepseek devstral dolphin dolphincoder dolly embed embeddinggemma ernie "
+        "eu everythinglm exaone falcon flan gemini gemma glm global gpt granite grok h2o hermes hunyuan internlm jais "
+        "jamba jp jurassic kimi lfm llama llamaguard llava llama_guard luminous magicoder magistral marco mathstral "
+        "meditron medllama meta minicpm minimax ministral mistral mixtral moondream moonshot mxbai mythos nemotron "
+        "neural nexusraven nomic notus notux nous nova nvidia o1 o3 o4 olmo openai openchat opencoder openhermes "
+        "openthinker opt orca palm palmyra paraphrase phi phind pixtral qwen qwq reader reflection rnj robin sailor "
+        "samantha shieldgemma smollm snowflake solar sonar sqlcoder stability stable stablelm starcoder starling "
+        "tinyllama titan tts tulu us vicuna voxtral whisper wizard wizardcoder wizardlm wizardmath writer xwin yarn "
+        "yi zai zephyr"
     ).split()
 )
 MODEL_WORDS = MODEL_FAMILIES | frozenset(
     (
-        "adapt air all alpha arctic at audio awq base beta bf blue bnb canvas chat cloud code coder compact cpu creative distill dpo "
-        "dynamic embedding emea english exl express extended fast flash fp fp16 fp32 fp4 fp8 free full ggml gguf gov gptq green guard "
-        "haiku high hf image instant instruct int int4 int8 it k k2 kto l large latest light lite live long low m maverick max "
-        "medium micro mini minilm mlx mm moe multilingual mxfp4 nano nemo next ocr omni onnx open opus oss plus premier "
-        "preview pro quant r r1 rag red realtime reasoning reranker research rerank s safeguard scout search sft small sonnet "
-        "speech super supernova t te tee text think thinking tiny transcribe translate tulu turbo ultra uncensored v vision "
+        "3n 4o adapt air all alpha arctic at audio awq base beta bf blue bnb canvas chat cloud code coder codex "
+        "compact cpu creative dense distill dpo dynamic embedding emea english exl expanse express extended fast "
+        "flash fp fp16 fp32 fp4 fp8 free full ggml gguf gov gptq green guard haiku high hf image instant instruct int "
+        "int4 int8 it k k2 kto l large latest light lite live long low m maverick max medium micro mini minilm mlx mm "
+        "moe multilingual mxfp4 nano nemo next ocr omni onnx open opus oss plus premier preview pro quant r r1 rag "
+        "red realtime reasoner reasoning reranker research rerank s safeguard scout search sft small sonnet speech "
+        "super supernova t te tee text think thinking tiny transcribe translate tulu turbo ultra uncensored v vision "
         "vl vibe writer xl xs xxl zero"
     ).split()
 )

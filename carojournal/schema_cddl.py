@@ -39,7 +39,7 @@ _CONTROL: dict[str, dict[str, str]] = {
         "segment": "id",
         "created": "uint",
         "lane": "uint",
-        "previous": "null / [segment: id, last: uint / null, bytes: uint]",
+        "previous": "null / [segment: id, last: (uint / null), bytes: uint]",
         "schema": "bytes .size 32",
         "writer": "tstr",
         "consent": "uint",
@@ -51,7 +51,7 @@ _CONTROL: dict[str, dict[str, str]] = {
         "last_seq": "uint",
         "events": "uint",
         "bytes": "uint",
-        "carried": "[* {reason: loss-reason, segments: uint, events: uint, bytes: uint}]",
+        "carried": '[* {"reason": loss-reason, "segments": uint, "events": uint, "bytes": uint}]',
     },
     "seal": {"count": "uint", "bytes": "uint", "sha256": "bytes .size 32"},
 }
@@ -119,8 +119,8 @@ _KINDS: "dict[str, Callable[[str, tuple[object, ...]], str]]" = {
 
 
 def _map(name: str, comment: str, members: "Iterable[tuple[str, str, bool]]") -> str:
-    """Return a rule for a map.  Members are written out in each, because tools differ on groups within maps."""
-    lines = [f"  {'' if required else '? '}{key}: {kind}," for key, kind, required in members]
+    """Return a rule for a map, members written out and keys quoted: tools trip over groups and keys named as rules."""
+    lines = [f'  {"" if required else "? "}"{key}": {kind},' for key, kind, required in members]
     return "\n".join([f"; {comment}", f"{name} = {{", *lines, "}", ""])
 
 

@@ -126,9 +126,9 @@ ENVELOPE_DOCS: dict[str, tuple[str, str, str]] = {
         "counts sessions without counting people, and names what a deletion request asks for",
     ),
     "run_id": (
-        "16 bytes, half of them random",
-        "one start of caro, across its processes; the other half is a mark by which the journal knows its own ids",
-        "joins the events of one start; never lives longer than the UTC day",
+        "16 random bytes; if caro consists of several processes, half of them a mark that the journal knows as its own",
+        "one start of caro",
+        "joins the events of one start of caro, and of its processes",
     ),
     "generation": (
         "unsigned integer from 1, or absent",

@@ -1,7 +1,8 @@
 """The JSON Schema (draft 2020-12) of one stored event in its JSON view, made from `events`.
 
-The JSON view is what `inspect -o json` prints: the record's keys, the identifiers as 32 hexadecimal digits and the time
-as RFC 3339 with milliseconds and "Z".  The schema is closed: no other keys, no other words, no other numbers.
+The JSON view (`view`) is what `inspect -o json` and exports hold: the record's keys, identifiers as hexadecimal digits,
+the time as RFC 3339 with milliseconds and "Z", and the event's id, which is derived from the record's place in the
+journal.  The schema is closed: no other keys, no other words, no other numbers.
 
 Wider than `redact.check` in three places, because JSON Schema cannot say it: a model name needs only the shape of one
 (its words are not listed), an integer may be spelled 5.0, and a time may name a day that no calendar has.
@@ -26,6 +27,8 @@ ERROR_CODE_PATTERN = "E[0-9]{4}"
 # L3 as the characters a text must not hold.  It also keeps out the final newline that some engines' `$` lets pass.
 _NOT_PLAIN = "[^A-Za-z0-9._:+/-]"
 _ID_PATTERN = "^[0-9a-f]{32}$"
+# A UUID of version 8 (RFC 9562 section 5.8): SHA-256 of the segment's id and the sequence number, cut to 122 bits.
+_EVENT_ID_PATTERN = "^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 _TIME_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$"
 
 
@@ -100,6 +103,7 @@ _KINDS: "dict[str, Callable[[tuple[object, ...]], Schema]]" = {
 }
 
 _ENVELOPE: dict[str, Schema] = {
+    "event_id": {"type": "string", "pattern": _EVENT_ID_PATTERN, "maxLength": 36},
     "timestamp": {"type": "string", "pattern": _TIME_PATTERN, "maxLength": 24},
     "session_id": {"type": "string", "pattern": _ID_PATTERN, "maxLength": 32},
     "run_id": {"type": "string", "pattern": _ID_PATTERN, "maxLength": 32},
@@ -116,7 +120,14 @@ def _event(name: str) -> Schema:
         means, reason = schema_docs.FIELD_DOCS[name][field]
         text = f"{means}; {reason} (level {events.LEVELS[level]})"
         properties[field] = {"$ref": f"#/$defs/{kind}", "description": text}
-    required = ["event", "timestamp", "session_id", "run_id", *(key for key, field in fields.items() if field[2])]
+    required = [
+        "event",
+        "event_id",
+        "timestamp",
+        "session_id",
+        "run_id",
+        *(key for key, field in fields.items() if field[2]),
+    ]
     return {
         "description": f"{what} {why}",
         "type": "object",
@@ -128,9 +139,9 @@ def _event(name: str) -> Schema:
 
 def json_schema() -> Schema:
     """Return the JSON Schema of one stored event, ready for `json.dumps`."""
-    definitions: Schema = {
-        key: {**spec, "description": schema_docs.ENVELOPE_DOCS[key][1]} for key, spec in _ENVELOPE.items()
-    }
+    about = {key: means for key, (_, means, _) in schema_docs.ENVELOPE_DOCS.items()}
+    about["event_id"] = "derived from the identity of the record, not stored: the same in exports, bundles and uploads"
+    definitions: Schema = {key: {**spec, "description": about[key]} for key, spec in _ENVELOPE.items()}
     definitions |= {kind: _KINDS[str(spec[0])](spec) for kind, spec in events.TYPES.items()}
     definitions |= {name: _event(name) for name in events.EVENTS}
     return {
