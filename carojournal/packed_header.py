@@ -1,0 +1,114 @@
+"""The header of a packed section: which keys it has, and what each may hold.  Strict, because bundles bring it along.
+
+record     "section"                     version   1
+segment    uuid, 16 bytes                created   us since 1970, UTC
+lane       number, null if unreadable    consent   ms of the recorded yes, 0: none
+previous   null or [uuid, last seq or null, bytes or null] of the lane's segment before
+schema     SHA-256, 32 bytes             writer    program/version
+records    how many records the segment had, controls included, as far as they could be read
+events     how many events follow        size      bytes of the records that follow
+first_seq  of the events that follow (0 if there are none); last_seq likewise
+losses     the segment's loss records, each with the `seq` that it had
+gaps       [{first_seq, last_seq, bytes, reason}]: records that are not here; reason "damaged", "torn" or "refused"
+source     {bytes, sha256, sealed, damaged}: the segment's file; damaged: it was closed because of a bad tail
+"""
+
+from typing import TYPE_CHECKING
+
+from carojournal.shape import is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["HEADER_BYTES_MAX", "SECTION_BYTES_MAX", "VERSION", "misfit"]
+
+VERSION = 1
+SECTION_BYTES_MAX = 4_194_304  # A segment has at most 1 MiB (`spool`), and packing drops its framing.
+HEADER_BYTES_MAX = 1_048_576
+LOSSES_MAX = 16_384  # A loss record takes 100 bytes and more: a segment cannot hold more of them.
+GAPS_MAX = 16_384  # As many as a header of HEADER_BYTES_MAX can hold.
+
+
+def _is_uint(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 64
+
+
+def _is_bytes(size: int) -> "Callable[[object], bool]":
+    return lambda value: type(value) is bytes and len(value) == size
+
+
+def _is_map(keys: "Mapping[str, Callable[[object], bool]]") -> "Callable[[object], bool]":
+    def check(value: object) -> bool:
+        return type(value) is dict and value.keys() == keys.keys() and all(keys[key](value[key]) for key in keys)
+
+    return check
+
+
+def _is_list(check: "Callable[[object], bool]", most: int) -> "Callable[[object], bool]":
+    return lambda value: type(value) is list and len(value) <= most and all(map(check, value))
+
+
+def _is_word(value: object) -> bool:
+    return type(value) is str and 0 < len(value) <= 64 and is_plain(value)
+
+
+def _is_previous(value: object) -> bool:
+    if value is None:
+        return True
+    if type(value) is not list or len(value) != 3:
+        return False
+    return _IS_UUID(value[0]) and all(part is None or _is_uint(part) for part in value[1:])
+
+
+_IS_UUID = _is_bytes(16)
+_IS_HASH = _is_bytes(32)
+_SUMS = {"segments": _is_uint, "events": _is_uint, "bytes": _is_uint, "reason": _is_word}
+_IS_LOSS = _is_map(
+    {
+        "record": lambda value: value == "loss",
+        "reason": _is_word,
+        "segment": _IS_UUID,
+        "first_seq": _is_uint,
+        "last_seq": _is_uint,
+        "events": _is_uint,
+        "bytes": _is_uint,
+        "carried": _is_list(_is_map(_SUMS), 64),
+        "seq": _is_uint,
+    }
+)
+_GAP = {"first_seq": _is_uint, "last_seq": _is_uint, "bytes": _is_uint, "reason": _is_word}
+_SOURCE: "dict[str, Callable[[object], bool]]" = {
+    "bytes": _is_uint,
+    "sha256": _IS_HASH,
+    "sealed": lambda value: type(value) is bool,
+    "damaged": lambda value: type(value) is bool,
+}
+_HEADER: "dict[str, Callable[[object], bool]]" = {
+    "record": lambda value: value == "section",
+    "version": lambda value: type(value) is int and value == VERSION,
+    "segment": _IS_UUID,
+    "created": _is_uint,
+    "lane": lambda value: value is None or _is_uint(value),
+    "consent": _is_uint,
+    "previous": _is_previous,
+    "schema": _IS_HASH,
+    "writer": _is_word,
+    "records": _is_uint,
+    "first_seq": _is_uint,
+    "last_seq": _is_uint,
+    "events": _is_uint,
+    "size": lambda value: _is_uint(value) and value <= SECTION_BYTES_MAX,  # type: ignore[operator]
+    "losses": _is_list(_IS_LOSS, LOSSES_MAX),
+    "gaps": _is_list(_is_map(_GAP), GAPS_MAX),
+    "source": _is_map(_SOURCE),
+}
+
+
+def misfit(header: dict[str, object]) -> str:
+    """Return why *header* is no section header; empty if it is one."""
+    if header.keys() != _HEADER.keys():
+        return "a section header lacks a key or has one too many"
+    for key, check in _HEADER.items():
+        if not check(header[key]):
+            return f"the section header's {key} is out of range"
+    return ""

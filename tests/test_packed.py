@@ -1,0 +1,169 @@
+"""The packed format: what was put in comes out, the same bytes each time, and nothing malformed passes."""
+
+import hashlib
+import subprocess
+
+import cbor2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carojournal import packed, spool
+from carojournal.errors import DamagedData
+from carojournal.packed import Section
+
+SEGMENT = bytes(range(16))
+EVENT = {"event": "command_executed", "execution_mode": "confirmed", "timestamp": 1_790_000_000_000}
+LOSS = {
+    "record": "loss",
+    "reason": "evicted",
+    "segment": b"\x07" * 16,
+    "first_seq": 1,
+    "last_seq": 9,
+    "events": 9,
+    "bytes": 900,
+    "carried": [{"reason": "disk_full", "segments": 2, "events": 5, "bytes": 500}],
+    "seq": 1,
+}
+
+
+def section(seqs=(2, 3, 4), segment=SEGMENT, losses=(), **changed):
+    body = b"".join(cbor2.dumps([seq, {**EVENT, "generation": seq + 1}], canonical=True) for seq in seqs)
+    header = {
+        "record": "section",
+        "version": 1,
+        "segment": segment,
+        "created": 1_790_000_000_000_000,
+        "lane": 0,
+        "consent": 0,
+        "previous": None,
+        "schema": bytes(32),
+        "writer": "test/1",
+        "records": max(seqs, default=0) + 1,
+        "events": len(seqs),
+        "first_seq": min(seqs, default=0),
+        "last_seq": max(seqs, default=0),
+        "losses": list(losses),
+        "gaps": [],
+        "source": {"bytes": 1, "sha256": bytes(32), "sealed": False, "damaged": False},
+    }
+    return Section({**header, **changed}, body)
+
+
+def write(path, *sections):
+    data = packed.encode_packed(sections, 9, bytes(32))
+    path.write_bytes(data)
+    return str(path)
+
+
+def read(path):
+    return [(header, list(records)) for header, records in packed.iter_sections(path)]
+
+
+@given(st.lists(st.sets(st.integers(0, 2**64 - 2), max_size=5), max_size=4))
+def test_records_keep_their_identity_and_payload(tmp_path_factory, groups):
+    sections = [section(sorted(seqs), bytes([at]) * 16) for at, seqs in enumerate(groups)]
+    path = write(tmp_path_factory.mktemp("packed") / "a", *sections)
+    found = [
+        (header["segment"], seq, cbor2.loads(payload)) for header, records in read(path) for seq, payload in records
+    ]
+    expected = [
+        (bytes([at]) * 16, seq, {**EVENT, "generation": seq + 1})
+        for at, seqs in enumerate(groups)
+        for seq in sorted(seqs)
+    ]
+    assert found == expected
+
+
+def test_the_same_sections_give_the_same_bytes():
+    assert packed.encode_packed([section()], 9, bytes(32)) == packed.encode_packed([section()], 9, bytes(32))
+
+
+def test_the_zstd_program_sees_a_checked_frame_with_the_plain_cbor_sequence(tmp_path):
+    path = write(tmp_path / "a.zst", section(), section(segment=b"\x01" * 16))
+    subprocess.run(["zstd", "-q", "-t", path], check=True)
+    content = subprocess.run(["zstd", "-q", "-d", "-c", path], check=True, capture_output=True).stdout
+    assert content == section().encode() + section(segment=b"\x01" * 16).encode()
+    assert hashlib.sha256(content).digest() == packed.read_inventory(path).content_sha256
+
+
+def test_a_host_reads_the_inventory_without_libraries(tmp_path):
+    path = write(tmp_path / f"{1:016d}-{SEGMENT.hex()}.cborseq.zst", section(losses=[LOSS]), section((), b"\x01" * 16))
+    assert spool.describe(path) == [
+        (SEGMENT, 2, 4, 3, {"evicted": [1, 9, 900], "disk_full": [2, 5, 500]}),
+        (b"\x01" * 16, 0, 0, 0, {}),
+    ]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 8, 40, -1, -4, -5, -20])
+def test_a_cut_off_file_is_damage(tmp_path, cut):
+    path = tmp_path / "a"
+    write(path, section())
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(DamagedData):
+        read(str(path))
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "a"
+    write(path, section())
+    data = path.read_bytes()
+    whole = read(str(path))
+    for at in range(0, len(data) * 8, 7):
+        path.write_bytes(data[: at // 8] + bytes([data[at // 8] ^ 1 << at % 8]) + data[at // 8 + 1 :])
+        try:
+            # A bit of the inventory that no section depends on may change; no record ever does.
+            assert read(str(path)) == whole
+        except DamagedData:
+            continue
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"events": 2},
+        {"first_seq": 1},
+        {"last_seq": 5},
+        {"segment": b"\x01" * 15},
+        {"version": 2},
+        {"record": "header"},
+        {"writer": "a b"},
+        {"lane": -1},
+        {"losses": [{**LOSS, "more": 1}]},
+        {"gaps": [{"first_seq": 1}]},
+        {"more": 1},
+        {"previous": [b"", 1, 1]},
+    ],
+)
+def test_a_header_that_is_none_is_refused(tmp_path, changed):
+    with pytest.raises(DamagedData):
+        read(write(tmp_path / "a", section(**changed)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        cbor2.dumps([2, EVENT, 1]),
+        cbor2.dumps([2, 1]),
+        cbor2.dumps({}),
+        b"\x82\x18\x02\xa0",
+        b"\x9f\x02\xa0\xff",
+        b"\x82\x02\xc1\xa0",
+        b"\x82\x02\xa2\x61a\x01\x61a\x01",
+        b"\x82\x02" + b"\x81" * 5000 + b"\xa0",
+        b"\x82\x02\xbb\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x82\x02\xa0\x00",
+        b"\x82\x02\xa0" * 2,
+    ],
+)
+def test_records_that_are_none_are_refused(tmp_path, body):
+    bad = Section({**section((2,)).header}, body)
+    with pytest.raises(DamagedData):
+        read(write(tmp_path / "a", bad))
+
+
+def test_bytes_after_the_last_section_are_refused():
+    content = section().encode()
+    chunks = iter([content, b"\0"])
+    with pytest.raises(DamagedData, match="follow"):
+        list(packed.iter_content(lambda _: next(chunks, b""), len(content), "x"))

@@ -1,0 +1,74 @@
+"""zstd within bounds: whole frames pass, anything that would cost memory or lies about its size does not."""
+
+import io
+
+import pytest
+import zstandard
+
+from carojournal import zstd
+from carojournal.errors import DamagedData
+
+
+def walk(data):
+    return list(zstd.walk_frames(lambda at, size: data[at : at + size], len(data), "x"))
+
+
+def test_frames_of_all_kinds_are_found_without_decompressing():
+    plain = zstandard.ZstdCompressor(level=3, write_content_size=False).compress(b"ab" * 90_000)
+    data = zstd.skippable(b"note") + zstd.compress(b"a" * 300_000) + plain + zstd.compress(b"")
+    frames = walk(data)
+    assert [frame.content for frame in frames] == [4, 300_000, None, 0]
+    assert frames[-1].end == len(data)
+    assert zstd.BoundedReader(io.BytesIO(data), 10**6, "x").read(10**6) == b"a" * 300_000 + b"ab" * 90_000
+
+
+def test_a_file_cut_anywhere_inside_a_frame_is_noticed():
+    data = zstd.compress(bytes(range(256)) * 20)
+    for size in range(1, len(data)):
+        with pytest.raises(DamagedData):
+            walk(data[:size])
+
+
+def test_the_budget_holds_whatever_the_frame_declares():
+    for declared in (True, False):
+        bomb = zstandard.ZstdCompressor(write_content_size=declared).compress(bytes(50_000_000))
+        with pytest.raises(DamagedData, match="more than may be"):
+            zstd.BoundedReader(io.BytesIO(bomb), 1_000_000, "x").read(50_000_000)
+        with pytest.raises(DamagedData, match="compressed more"):
+            zstd.BoundedReader(io.BytesIO(bomb), 100_000_000, "x").read(50_000_000)
+        with pytest.raises(DamagedData):
+            zstd.decompress(bomb, 1_000_000, "x")
+
+
+def test_a_giant_window_is_refused_before_anything_is_allocated():
+    for data in (
+        bytes.fromhex("28b52ffde06c06060663636363"),
+        zstandard.ZstdCompressor(
+            compression_params=zstandard.ZstdCompressionParameters.from_level(3, window_log=27, enable_ldm=True)
+        )
+        .compressobj()
+        .compress(b"x" * 10),
+    ):
+        with pytest.raises(DamagedData):
+            walk(data or bytes.fromhex("28b52ffd0088") + b"\x01\0\0")
+
+
+def test_a_broken_checksum_is_damage():
+    data = bytearray(zstd.compress(b"telemetry" * 50))
+    data[-1] ^= 1
+    with pytest.raises(DamagedData):
+        zstd.decompress(bytes(data), 10_000, "x")
+
+
+def test_many_tiny_frames_end_somewhere(monkeypatch):
+    monkeypatch.setattr(zstd, "FRAMES_MAX", 1_000)
+    with pytest.raises(DamagedData, match="more zstd frames"):
+        walk(zstd.skippable(b"") * 1_001)
+
+
+def test_only_one_whole_frame_counts_as_one():
+    one = zstd.compress(b"a")
+    assert zstd.decompress(one, 10, "x") == b"a"
+    for data in (one + one, zstd.skippable(b"") + one, zstd.skippable(b""), b"", one + b"\0"):
+        with pytest.raises(DamagedData):
+            zstd.decompress(data, 10, "x")
