@@ -109,7 +109,9 @@ def explain(
     """
     settings = load_for(environ, admin)
     base = settings.policy(channel)
-    mode, level, source = environment_limits(environ, no_telemetry=no_telemetry)
+    mode, _, source = environment_limits(environ, no_telemetry=no_telemetry)
+    wanted = environ.get("CARO_TELEMETRY_LEVEL", "").strip()
+    level = environment_limits({"CARO_TELEMETRY_LEVEL": wanted})[1]
     rows = _mode_rows(settings, base, (mode, source))
     rows.append(("journal", root, "CAROJOURNAL_DIR" if environ.get("CAROJOURNAL_DIR") else "default"))
     for name, key in KEYS.items():
@@ -119,7 +121,7 @@ def explain(
         ]
         said += [(user_value, "config") for user_value in (settings.user.get(name),) if user_value is not None]
         said.append((key.default, "default"))
-        if name == "level" and environ.get("CARO_TELEMETRY_LEVEL", "").strip():
+        if name == "level" and wanted:
             said.insert(0, (LEVELS[level], "CARO_TELEMETRY_LEVEL"))
             if level < LEVELS.index(str(value)):
                 value, origin = said[0]

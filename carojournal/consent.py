@@ -87,10 +87,12 @@ def forbidden_by(environ: "Mapping[str, str]", *, no_telemetry: bool = False) ->
     return ""
 
 
-def _plainly_decided(config: str) -> Outcome | None:
-    """Return what the file plainly says, without parsing TOML: it keeps the start-up of those short who said no."""
+def _plainly_decided(environ: "Mapping[str, str]", channel: str, admin: str | None) -> Outcome | None:
+    """Return what snapshot and file plainly say: no TOML is parsed, which keeps start-up short."""
+    if policy.resolve(paths.journal_root(environ), channel=channel, environ=environ, admin=admin).mode == "on":
+        return Outcome("yes", "recorded")
     try:
-        data = policy.read(config, policy.CONFIG_BYTES_MAX)
+        data = policy.read(paths.config_file(environ), policy.CONFIG_BYTES_MAX)
     except OSError:
         return None
     off = policy.says(data, b"enabled", b"false")
@@ -180,9 +182,7 @@ def ensure(
     descriptor = asking.terminal(sys.stdin if stdin is None else stdin)
     if descriptor is None or stderr is None or asking.terminal(stderr) is None:
         return Outcome(None, "no terminal")
-    if policy.resolve(paths.journal_root(environ), channel=channel, environ=environ, admin=admin).mode == "on":
-        return Outcome("yes", "recorded")
-    known = _plainly_decided(paths.config_file(environ))
+    known = _plainly_decided(environ, channel, admin)
     if known is not None:
         return known
     from carojournal.config import load_for

@@ -105,7 +105,7 @@ class Settings:
             return ("local" if channel == "beta" else "off"), f"default ({channel})"
         if not enabled:
             return "off", source
-        air_gapped = self.user.get("air_gapped", self.admin.get("air_gapped", False))
+        air_gapped = self.user.get("air_gapped", False)
         agreed = self.consent is not None and self.consent.answer == "yes" and self.consent.current
         return ("on" if agreed and not air_gapped else "local"), source
 

@@ -2,10 +2,10 @@
 
 import json as encoder
 import os
-import sys
 
 from carojournal.choices import held_back
 from carojournal.cli.exits import CONFIG
+from carojournal.cli.output import is_terminal, say, table, uses_color
 from carojournal.config import load_for, shown
 from carojournal.config_edit import edit
 from carojournal.config_keys import KEYS, SECTION, accept_text, allowed
@@ -49,7 +49,7 @@ def config(action: str, *words: str, json: bool = False) -> int:
             _set(settings, key, words[1] if action == "set" else None)
             settings = load_for(os.environ)
     for problem in settings.problems:
-        print(f"carojournal: {problem}", file=sys.stderr)
+        say(problem)
     return CONFIG if settings.problems else 0
 
 
@@ -63,7 +63,7 @@ def _get(settings: Settings, key: str, *, json: bool) -> None:
 
 def _list(settings: Settings, *, json: bool) -> None:
     if json:
-        rows = {
+        settings_by_name = {
             name: {
                 "value": settings.value(name),
                 "source": settings.source(name),
@@ -74,12 +74,13 @@ def _list(settings: Settings, *, json: bool) -> None:
             }
             for name, key in KEYS.items()
         }
-        print(encoder.dumps(rows, indent=2))
+        print(encoder.dumps(settings_by_name, indent=2))
         return
-    for name in KEYS:
-        print(f"{name:<22} {shown(name, settings.value(name)):<28} {settings.source(name)}")
+    rows = [(name, shown(name, settings.value(name)), settings.source(name)) for name in KEYS]
+    for line in table(("KEY", "VALUE", "SOURCE"), rows, terminal=is_terminal(), color=uses_color()):
+        print(line)
     for note in settings.notes:
-        print(f"carojournal: {note}", file=sys.stderr)
+        say(note)
 
 
 def _set(settings: Settings, key: str, text: str | None) -> None:
@@ -93,12 +94,12 @@ def _set(settings: Settings, key: str, text: str | None) -> None:
     if key == "level" and value is not None:
         level = environment_limits(os.environ)[1]
         if level < LEVELS.index(str(value)):
-            print(f"CARO_TELEMETRY_LEVEL still keeps it at {LEVELS[level]}", file=sys.stderr)
+            say(f"CARO_TELEMETRY_LEVEL still keeps it at {LEVELS[level]}")
     if (key, value) in (("enabled", True), ("air_gapped", False)):
         after = load_for(os.environ)
         mode = after.named_mode("ga")[0]
         note = held_back(mode, os.environ)
         if note:
-            print(note, file=sys.stderr)
+            say(note)
         if mode == "local" and not after.user.get("air_gapped"):
-            print("nothing is sent without a yes: 'carojournal on'", file=sys.stderr)
+            say("nothing is sent without a yes: 'carojournal on'")

@@ -1,10 +1,10 @@
 """`carojournal local`: keep events on this machine and never send them."""
 
 import os
-import sys
 import time
 
 from carojournal.choices import choose, held_back, is_chosen, refuse_if_locked
+from carojournal.cli.output import say
 from carojournal.config import load_for
 
 __all__ = ["local"]
@@ -22,5 +22,5 @@ def local() -> int:
     print("local: events are kept and never sent")
     note = held_back("local", os.environ)
     if note:
-        print(note, file=sys.stderr)
+        say(note)
     return 0

@@ -6,6 +6,7 @@ import time
 
 from carojournal import asking
 from carojournal.choices import choose, held_back, is_chosen, refuse_if_locked
+from carojournal.cli.output import say
 from carojournal.config import load_for
 from carojournal.consent import TIMEOUT_S
 from carojournal.consent_text import PROMPT, QUESTION
@@ -34,5 +35,5 @@ def on(*, yes: bool = False) -> int:
     print("on: events are kept and sent")
     note = held_back("on", os.environ)
     if note:
-        print(note, file=sys.stderr)
+        say(note)
     return 0
