@@ -1,10 +1,13 @@
 """carojournal: caro's telemetry journal.
 
-Names are loaded on first use (PEP 562), so that importing the package costs nothing a host would notice.
+Names are loaded on first use (PEP 562), so that importing the package costs nothing a host would notice.  So are the
+modules that an append needs only when something is out of the ordinary: the hot path says `carojournal.errors.X`, and
+the module is imported when such a line runs for the first time.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from carojournal import cbordecode, drops, errors, grammars, shape, spool
     from carojournal.collector import Collector
     from carojournal.journal import Journal
     from carojournal.reader import JournalReader
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Accepted", "Collector", "Journal", "JournalReader", "Refused", "__version__", "check"]
 
 __version__ = "0.1.0"
+
+_RARELY_NEEDED = ("cbordecode", "drops", "errors", "grammars", "shape", "spool")
 
 _HOMES = {
     "Accepted": "redact",
@@ -25,6 +30,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name in _RARELY_NEEDED:
+        return __import__(f"{__name__}.{name}", fromlist=("*",))
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

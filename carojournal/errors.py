@@ -16,9 +16,11 @@ __all__ = [
     "JournalIOError",
     "JournalOff",
     "JournalUnavailable",
+    "LaneLost",
     "MalformedCBOR",
     "OutputError",
     "RecordTooLarge",
+    "SpoolFull",
     "UnsafeRoot",
     "UsageError",
 ]
@@ -77,6 +79,14 @@ class JournalIOError(JournalError):
         self.path = path
         self.errno = errno
         self.detail = detail
+
+
+class SpoolFull(JournalIOError):
+    """Everything that is left in the spool belongs to a batch under way or is quarantined: no room can be made."""
+
+
+class LaneLost(JournalError):
+    """A lane's lock file is no longer the one at its path: the directory was removed or replaced.  Open it anew."""
 
 
 class OutputError(JournalIOError):

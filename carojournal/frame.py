@@ -20,7 +20,7 @@ Pure functions over bytes: opening, locking and syncing belong to `lanes`.
 
 from zlib import crc32
 
-from carojournal.errors import CorruptRecord, RecordTooLarge
+import carojournal
 
 __all__ = [
     "FIRST_RECORD_OFFSET",
@@ -57,7 +57,7 @@ def encode_record(segment: bytes, seq: int, payload: bytes) -> bytes:
     """
     size = len(payload)
     if size > PAYLOAD_BYTES_MAX:
-        raise RecordTooLarge(size, PAYLOAD_BYTES_MAX)
+        raise carojournal.errors.RecordTooLarge(size, PAYLOAD_BYTES_MAX)
     body = b"\x1b%b\x5a%b%b\x1a%b" % (
         seq.to_bytes(8, "big"),
         size.to_bytes(4, "big"),
@@ -77,24 +77,24 @@ def decode_record(segment: bytes, data: bytes | memoryview, offset: int) -> tupl
     left = len(data) - offset
     if left < _HEAD_BYTES:
         if bytes(data[offset : offset + 2]) != RECORD_MARK[: max(0, min(left, 2))]:
-            raise CorruptRecord(offset, "mark")
+            raise carojournal.errors.CorruptRecord(offset, "mark")
         return None
     if data[offset] != 0x84 or data[offset + 1] != 0x1A:
-        raise CorruptRecord(offset, "mark")
+        raise carojournal.errors.CorruptRecord(offset, "mark")
     if data[offset + 6] != 0x1B or data[offset + 15] != 0x5A:
-        raise CorruptRecord(offset, "layout")
+        raise carojournal.errors.CorruptRecord(offset, "layout")
     size = int.from_bytes(data[offset + 16 : offset + 20], "big")
     if not 0 < size <= PAYLOAD_BYTES_MAX:
-        raise CorruptRecord(offset, "length")
+        raise carojournal.errors.CorruptRecord(offset, "length")
     start = offset + _HEAD_BYTES
     end = start + size
     if len(data) < end + _TAIL_BYTES:
         return None
     if data[end] != 0x1A or int.from_bytes(data[end + 1 : end + 5], "big") != size + RECORD_OVERHEAD_BYTES:
-        raise CorruptRecord(offset, "total")
+        raise carojournal.errors.CorruptRecord(offset, "total")
     stored = int.from_bytes(data[offset + 2 : offset + 6], "big")
     if crc32(data[offset + 6 : end + _TAIL_BYTES], crc32(segment)) != stored:
-        raise CorruptRecord(offset, "checksum")
+        raise carojournal.errors.CorruptRecord(offset, "checksum")
     return int.from_bytes(data[offset + 7 : offset + 15], "big"), start, end
 
 
@@ -118,7 +118,7 @@ def find_record(segment: bytes, data: bytes, offset: int) -> int | None:
         try:
             if decode_record(segment, data, offset) is not None:
                 return offset
-        except CorruptRecord:
+        except carojournal.errors.CorruptRecord:
             pass
         offset += 1
     return None

@@ -18,7 +18,7 @@ import os
 import time
 from zlib import crc32
 
-from carojournal.errors import JournalIOError
+import carojournal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class Identity:
                 if len(words) == 32:
                     return bytes.fromhex(words.decode())
             self.append(f"session {day} {self._random(16).hex()}")
-        raise JournalIOError("read", self._path, None, "a session line that was just written is not there")
+        raise carojournal.errors.JournalIOError(
+            "read", self._path, None, "a session line that was just written is not there"
+        )
 
     def history(self) -> "list[tuple[str, bytes]]":
         """Return (day, session id) of every session that this journal has used, oldest first."""
@@ -128,7 +130,7 @@ def open_identity(root: str, now_ms: int, random: "Callable[[int], bytes]") -> I
             return Identity(path, os.read(descriptor, IDENTITY_BYTES_MAX), random)
         finally:
             os.close(descriptor)
-    raise JournalIOError("open", path, None, "the identity file vanished twice")
+    raise carojournal.errors.JournalIOError("open", path, None, "the identity file vanished twice")
 
 
 def _create(path: str, now_ms: int, random: "Callable[[int], bytes]") -> None:

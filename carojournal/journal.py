@@ -16,21 +16,11 @@ import time
 from _thread import allocate_lock
 from os import getpid
 
-from carojournal import drops, paths, policy, redact
-from carojournal.errors import (
-    EventRefused,
-    JournalBusy,
-    JournalClosed,
-    JournalIOError,
-    JournalOff,
-    RecordTooLarge,
-    UnsafeRoot,
-    UsageError,
-)
+import carojournal
+from carojournal import paths, policy, redact
 from carojournal.events import EVENTS, LEVEL_ALIASES, LEVELS
-from carojournal.identity import Identity, day_of, open_identity
-from carojournal.lanes import LANES_MAX, Lane, LaneLost
-from carojournal.spool import SpoolFull
+from carojournal.identity import IDENTITY, Identity, day_of, open_identity
+from carojournal.lanes import LANES_MAX, Lane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +34,14 @@ GENERATIONS_MAX = redact.GENERATION_MAX
 _DAY_MS = 86_400_000
 _STARTS_GENERATION = "command_generated"
 _FOLLOWS_GENERATION = ("command_executed", "safety_triggered")
-_ERRNO_REASONS = {28: "disk_full", 122: "disk_full", 69: "disk_full", 27: "disk_full", 13: "permission", 1: "permission"}
+_ERRNO_REASONS = {
+    28: "disk_full",
+    122: "disk_full",
+    69: "disk_full",
+    27: "disk_full",
+    13: "permission",
+    1: "permission",
+}
 _ERRNO_REASONS |= {30: "read_only", 23: "descriptors", 24: "descriptors", 40: "unsafe_root", 62: "unsafe_root"}
 
 
@@ -63,28 +60,28 @@ def check_root(root: str) -> None:
     status = os.lstat(root)
     kind = status.st_mode & 0o170000
     if kind == 0o120000:
-        raise UnsafeRoot(root, "is a symbolic link")
+        raise carojournal.errors.UnsafeRoot(root, "is a symbolic link")
     if kind != 0o040000:
-        raise UnsafeRoot(root, "is not a directory")
+        raise carojournal.errors.UnsafeRoot(root, "is not a directory")
     if status.st_uid != os.geteuid():
-        raise UnsafeRoot(root, "belongs to another user")
+        raise carojournal.errors.UnsafeRoot(root, "belongs to another user")
     if status.st_mode & 0o022:
-        raise UnsafeRoot(root, "is writable by others (chmod go-w)")
+        raise carojournal.errors.UnsafeRoot(root, "is writable by others (chmod go-w)")
 
 
 def _reason(error: BaseException) -> str:
     """Return the drop reason (`drops.DROP_REASONS`) for what kept an event from being written."""
-    if isinstance(error, SpoolFull):
+    if isinstance(error, carojournal.errors.SpoolFull):
         return "spool_full"
     if isinstance(error, OSError):
         return _ERRNO_REASONS.get(error.errno or 0, "io")
-    if isinstance(error, JournalIOError):
+    if isinstance(error, carojournal.errors.JournalIOError):
         return "disk_full" if error.detail == "short write" else "io"
-    if isinstance(error, UnsafeRoot):
+    if isinstance(error, carojournal.errors.UnsafeRoot):
         return "unsafe_root"
-    if isinstance(error, RecordTooLarge):
+    if isinstance(error, carojournal.errors.RecordTooLarge):
         return "too_large"
-    return "busy" if isinstance(error, JournalBusy) else "bug"
+    return "busy" if isinstance(error, carojournal.errors.JournalBusy) else "bug"
 
 
 class Journal:
@@ -120,6 +117,7 @@ class Journal:
         self._closed = False
         self._lanes: list[Lane] = []
         self._identity: Identity | None = None
+        self._identity_seen = (-1, -1)
         self._pid = os.getpid()
         self._run = b""
         self._session = b""
@@ -159,14 +157,14 @@ class Journal:
         """
         environ = os.environ if environ is None else environ
         if channel not in policy.CHANNELS:
-            raise UsageError(f"channel is one of {', '.join(policy.CHANNELS)}")
+            raise carojournal.errors.UsageError(f"channel is one of {', '.join(policy.CHANNELS)}")
         if mode is not None and mode not in policy.MODES:
-            raise UsageError(f"mode is one of {', '.join(policy.MODES)}")
+            raise carojournal.errors.UsageError(f"mode is one of {', '.join(policy.MODES)}")
         level = LEVEL_ALIASES.get(level or "detailed", level or "detailed")
         if level not in LEVELS:
-            raise UsageError(f"level is one of {', '.join(LEVELS)}")
+            raise carojournal.errors.UsageError(f"level is one of {', '.join(LEVELS)}")
         if durability not in ("os", "each"):
-            raise UsageError("durability is one of os, each")
+            raise carojournal.errors.UsageError("durability is one of os, each")
         if isinstance(run, str):
             try:
                 run = bytes.fromhex(run)
@@ -275,9 +273,9 @@ class Journal:
     def append_many(self, events: "Iterable[tuple[str, dict[str, object]]]") -> tuple[bytes, int] | None:
         """Append several events with one write, all or none; return the identity of the first.  Errors as `append`."""
         if self._closed:
-            raise JournalClosed("the journal is closed")
+            raise carojournal.errors.JournalClosed("the journal is closed")
         if not self._on:
-            raise JournalOff(f"telemetry is off ({self._policy.source})")
+            raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
         events = tuple(events)
         try:
             return self._append_all(events)
@@ -285,7 +283,9 @@ class Journal:
             self._count_failure(error, len(events))
             if isinstance(error, OSError):
                 name = error.filename if isinstance(error.filename, str) else self.root
-                raise JournalIOError("append", name, error.errno, error.strerror or _reason(error)) from error
+                raise carojournal.errors.JournalIOError(
+                    "append", name, error.errno, error.strerror or _reason(error)
+                ) from error
             raise
 
     def append_timed(self, events: "Sequence[tuple[int, str, dict[str, object]]]") -> int:
@@ -319,17 +319,17 @@ class Journal:
                 with self._lock:
                     self._write(payloads, now_ms)
                 self._counts["recorded"] += len(payloads)
-        except JournalOff:
+        except carojournal.errors.JournalOff:
             return 0
         except Exception as error:  # noqa: BLE001 - runs in a thread that nobody watches
             self.count({f"drop {_reason(error)}": len(timed) or len(events)})
             return 0
         return len(timed)
 
-    def count(self, counts: "Mapping[str, int]") -> None:
-        """Count what a layer above kept from being recorded; keys are those of `drops`.  Never raises."""
-        for key, more in counts.items():
-            self._counts["refused" if key.startswith("refuse ") else "dropped"] += more
+    def count(self, counts: "Mapping[str, int]", refused: int = 0) -> None:
+        """Count what a layer above kept from being recorded: keys of `drops`, and *refused* events.  Never raises."""
+        self._counts["refused"] += refused
+        self._counts["dropped"] += sum(more for key, more in counts.items() if key.startswith("drop "))
         self._count(dict(counts))
 
     def issue_run(self) -> str:
@@ -344,10 +344,10 @@ class Journal:
         return issue_run(self._identity.secret, self._random).hex()
 
     def _count_failure(self, error: Exception, events: int = 1) -> None:
-        if isinstance(error, EventRefused):
+        if isinstance(error, carojournal.errors.EventRefused):
             self._counts["refused"] += 1
             return
-        if isinstance(error, JournalOff):
+        if isinstance(error, carojournal.errors.JournalOff):
             return
         self.count({f"drop {_reason(error)}": events})
 
@@ -357,7 +357,7 @@ class Journal:
             self._reasons[key] = self._reasons.get(key, 0) + more
             self._pending[key] = self._pending.get(key, 0) + more
         pending, self._pending = self._pending, {}
-        if not drops.add_counts(self.root, pending):
+        if not carojournal.drops.add_counts(self.root, pending):
             self._pending = {key: pending.get(key, 0) + self._pending.get(key, 0) for key in {*pending, *self._pending}}
 
     def _refused(self, refusals: "Collection[tuple[str, str, str]]") -> None:
@@ -378,8 +378,8 @@ class Journal:
             self._after_fork()
         self._resolve()
         if not self._on:
-            raise JournalOff(f"telemetry is off ({self._policy.source})")
-        if not self._session or now_ms // _DAY_MS != self._day:
+            raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
+        if not self._session or now_ms // _DAY_MS != self._day or self._identity_changed():
             self._prepare(now_ms)
         self._from_ms = now_ms
         self._until_ms = min(now_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
@@ -391,7 +391,7 @@ class Journal:
             return None
         self._refused(found.refusals)
         if isinstance(found, redact.Refused):
-            raise EventRefused(found.refusals)
+            raise carojournal.errors.EventRefused(found.refusals)
         return found
 
     def _append_all(self, events: "Iterable[tuple[str, dict[str, object]]]") -> tuple[bytes, int] | None:
@@ -400,7 +400,9 @@ class Journal:
             self._refresh(now_ms)
         checked = [self._judged(redact.check(event_type, fields, self._policy.level)) for event_type, fields in events]
         payloads = [
-            found.payload(now_ms, self._session, self._run, self._ordinal(found)) for found in checked if found is not None
+            found.payload(now_ms, self._session, self._run, self._ordinal(found))
+            for found in checked
+            if found is not None
         ]
         if not payloads:
             return None
@@ -435,6 +437,14 @@ class Journal:
             self._generations[digits] = self.new_generation()
         return self._generations.get(digits, 0)
 
+    def _identity_changed(self) -> bool:
+        """Tell whether another process replaced or added ids (`clear`, `delete-remote`).  One `stat` a second."""
+        try:
+            status = os.lstat(f"{self.root}/{IDENTITY}")
+        except OSError:
+            return True
+        return (status.st_ino, status.st_size) != self._identity_seen
+
     def _prepare(self, now_ms: int) -> None:
         """Make sure of root, identity, run and today's session.  Raises OSError, UnsafeRoot, EventRefused."""
         try:
@@ -444,8 +454,8 @@ class Journal:
             check_root(self.root)
             self._drop_lanes()
         self._identity = open_identity(self.root, now_ms, self._random)
-        if not os.path.exists(os.path.join(self.root, drops.DROPS)):
-            drops.create_drops(self.root)
+        if not os.path.lexists(f"{self.root}/drops"):
+            carojournal.drops.create_drops(self.root)
         if not self._run:
             if self._given_run is None:
                 self._run = self._random(16)
@@ -455,9 +465,11 @@ class Journal:
                 if not was_issued(self._identity.secret, self._given_run):
                     refusal = ("session_start", "run_id", "foreign_id")
                     self._refused([refusal])
-                    raise EventRefused((refusal,))
+                    raise carojournal.errors.EventRefused((refusal,))
                 self._run = self._given_run
         self._session = self._identity.session(day_of(now_ms))
+        status = os.lstat(f"{self.root}/{IDENTITY}")
+        self._identity_seen = (status.st_ino, status.st_size)
         self._day = now_ms // _DAY_MS
 
     def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> tuple[bytes, int]:
@@ -465,7 +477,7 @@ class Journal:
         for _ in range(2):
             try:
                 return self._write_once(payloads, now_ms)
-            except (LaneLost, FileNotFoundError):
+            except (carojournal.errors.LaneLost, FileNotFoundError):
                 self._drop_lanes()
                 self._prepare(now_ms)
                 make_root(self.root)
@@ -482,7 +494,7 @@ class Journal:
             identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
             if identity is not None:
                 return identity
-        raise JournalBusy("every lane is locked")
+        raise carojournal.errors.JournalBusy("every lane is locked")
 
     def _drop_lanes(self) -> None:
         lanes, self._lanes = self._lanes, []

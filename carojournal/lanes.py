@@ -21,9 +21,8 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from os import lstat
 from zlib import crc32
 
-from carojournal import spool
+import carojournal
 from carojournal.cbor import encode_map
-from carojournal.errors import CorruptRecord, JournalIOError
 from carojournal.events import SCHEMA_HASH
 from carojournal.frame import (
     FIRST_RECORD_OFFSET,
@@ -35,14 +34,17 @@ from carojournal.frame import (
     encode_record,
     last_record_offset,
 )
+from carojournal.policy import segment_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LANES_MAX", "SEGMENT_AGE_MS_MAX", "WRITER", "Lane", "LaneLost", "closed_name", "encode_header"]
+__all__ = ["LANES_MAX", "SEGMENT_AGE_MS_MAX", "WRITER", "Lane", "closed_name", "encode_header"]
 
-LANES_MAX = 64  # More writers than that at one instant, on few cores, have not been seen; the next one is a counted drop.
+LANES_MAX = (
+    64  # More writers than that at one instant, on few cores, have not been seen; the next one is a counted drop.
+)
 SEGMENT_AGE_MS_MAX = 6 * 3_600_000  # A lane that is never idle still hands its events to carobatch four times a day.
 WRITER = "carojournal/0.1.0"
 FORMAT_VERSION = 1
@@ -57,10 +59,6 @@ _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync.
-
-
-class LaneLost(Exception):  # noqa: N818 - not an error of the caller's: the lane must be opened anew
-    """The lock file that we hold is no longer the one at its path: the directory was removed or replaced."""
 
 
 def closed_name(created_us: int, segment: bytes, *, damaged: bool = False) -> str:
@@ -136,7 +134,7 @@ class Lane:
     def bound(self, cap_bytes: int) -> None:
         """Set the spool's bound, which sets the size at which a segment is closed."""
         self.cap_bytes = cap_bytes
-        self.limit = spool.segment_limit(cap_bytes, self.number)
+        self.limit = segment_limit(cap_bytes, self.number)
 
     def _forget(self) -> None:
         if self._descriptor >= 0:
@@ -217,10 +215,10 @@ class Lane:
             done = os.write(self._descriptor, data)
             # A full disk or a quota cuts short without an error; asking for the rest brings the error out.
             if done != len(data) and done + os.write(self._descriptor, data[done:]) != len(data):
-                raise JournalIOError("write", self._path, None, "short write")
+                raise carojournal.errors.JournalIOError("write", self._path, None, "short write")
             if sync:
                 _sync(self._descriptor)
-        except (OSError, JournalIOError):
+        except (OSError, carojournal.errors.JournalIOError):
             os.ftruncate(self._descriptor, before)
             raise
         self._size = before + len(data)
@@ -231,9 +229,9 @@ class Lane:
         try:
             there = os.lstat(self._lock_path)
         except FileNotFoundError:
-            raise LaneLost from None
+            raise carojournal.errors.LaneLost from None
         if (ours.st_ino, ours.st_dev) != (there.st_ino, there.st_dev):
-            raise LaneLost
+            raise carojournal.errors.LaneLost
         self._forget()
         named = self._read_lock()
         try:
@@ -281,15 +279,14 @@ class Lane:
 
     def _read_header(self) -> tuple[bytes, int, int] | None:
         """Return the same from record 0; rare, so the decoder may cost its import."""
-        from carojournal.cbordecode import decode
-        from carojournal.errors import MalformedCBOR
-
         data = os.pread(self._descriptor, _TAIL_BYTES, 0)
         try:
             found = decode_record(NO_SEGMENT, data, FIRST_RECORD_OFFSET)
-            header = decode(data[found[1] : found[2]]) if found and data.startswith(LABEL) else {}
+            header = (
+                carojournal.cbordecode.decode(data[found[1] : found[2]]) if found and data.startswith(LABEL) else {}
+            )
             segment, created, consent = header["segment"], header["created"], header["consent"]
-        except (CorruptRecord, MalformedCBOR, KeyError):
+        except (carojournal.errors.CorruptRecord, carojournal.errors.MalformedCBOR, KeyError):
             return None
         assert isinstance(segment, bytes)
         assert isinstance(created, int)
@@ -309,7 +306,7 @@ class Lane:
             alone = self._size - size + at == FIRST_RECORD_OFFSET
             try:
                 found = decode_record(NO_SEGMENT if alone else self._segment, data, at)
-            except CorruptRecord:
+            except carojournal.errors.CorruptRecord:
                 return None
             return found[0] if found else None
         return None
@@ -332,7 +329,7 @@ class Lane:
     def _start(self, now_ms: int, consent_ms: int) -> None:
         """Start a segment: make room, name it in the lock file, write header and losses, then remove what was evicted."""
         self._close_idle(now_ms)
-        victims = spool.make_room(self._root, self.cap_bytes, self.number)
+        victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number)
         segment = self._random(16)
         created_us = now_ms * 1000
         header = encode_header(segment, created_us, self.number, consent_ms, self._previous)
@@ -342,12 +339,12 @@ class Lane:
         text = b"%b %016d %013d" % (segment.hex().encode(), created_us, consent_ms)
         text = b"%b %08x\n" % (text, crc32(text))
         if os.pwrite(self._lock, text, 0) != len(text):
-            raise JournalIOError("write", self._lock_path, None, "short write")
+            raise carojournal.errors.JournalIOError("write", self._lock_path, None, "short write")
         self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
         self._size = 0
         try:
             self._write(data, sync=False)
-        except (OSError, JournalIOError):
+        except (OSError, carojournal.errors.JournalIOError):
             self._forget()
             os.unlink(self._path)
             raise
@@ -355,7 +352,7 @@ class Lane:
         self._segment, self._created_us, self._consent_ms = segment, created_us, consent_ms
         self._inode, self._device, self._seq = status.st_ino, status.st_dev, 1 + len(losses)
         self._set_span()
-        spool.remove(victims)
+        carojournal.spool.remove(victims)
 
     def _close_idle(self, now_ms: int) -> None:
         """Close the segments of other lanes that nobody has written to for a while, so that their reservation ends."""
@@ -373,9 +370,9 @@ class Lane:
             other = Lane(self._root, int(number), self.cap_bytes, self._random)
             try:
                 if other.acquire():
-                    other._attach(now_ms)  # noqa: SLF001 - the same class
+                    other._attach(now_ms)
                     other.rotate()
-            except LaneLost:
+            except carojournal.errors.LaneLost:
                 continue
             finally:
                 other.close()

@@ -1,9 +1,9 @@
 """Where things are.  Hot path: `os` and `sys` only; nothing here touches the disk except `config_file`.
 
-    journal's root   $CAROJOURNAL_DIR, else caro's data directory + telemetry/journal
-    caro's data      Linux $XDG_DATA_HOME or ~/.local/share; macOS ~/Library/Application Support; Windows %LOCALAPPDATA%
-    config           $XDG_CONFIG_HOME or ~/.config, caro/config.toml; second the platform's own directory
-    admin policy     /etc/caro/telemetry.toml; macOS /Library/Application Support/caro; Windows %PROGRAMDATA%
+journal's root   $CAROJOURNAL_DIR, else caro's data directory + telemetry/journal
+caro's data      Linux $XDG_DATA_HOME or ~/.local/share; macOS ~/Library/Application Support; Windows %LOCALAPPDATA%
+config           $XDG_CONFIG_HOME or ~/.config, caro/config.toml; second the platform's own directory
+admin policy     /etc/caro/telemetry.toml; macOS /Library/Application Support/caro; Windows %PROGRAMDATA%
 """
 
 import os

@@ -48,6 +48,7 @@ __all__ = [
     "parse_snapshot",
     "resolve",
     "says",
+    "segment_limit",
 ]
 
 MODES = ("off", "local", "on")
@@ -56,6 +57,11 @@ CAP_BYTES_DEFAULT = 10_000_000  # `offline_spool_max_mb = 10` of caro's document
 CONFIG_BYTES_MAX = 1_000_000  # A config file is a few kilobytes; a larger one is not read at start-up, which means off.
 SNAPSHOT = "policy"
 PROMPT_VERSION = 1  # Of `consent_text.PROMPT`; here because a snapshot must not outlive the text that was agreed to.
+
+SEGMENT_BYTES_MIN = 16_384  # Below that headers weigh more than events.
+SEGMENT_BYTES_MAX = 1_048_576  # Bounds what one damaged file, one read or one eviction can cost.
+_SEGMENTS_PER_CAP = 40  # One segment is 2.5 % of the cap: the grain of eviction.
+_WIDE_LANES = 4  # Lanes beyond are used only under contention; they get a quarter, so that 64 of them fit the cap.
 
 _FALSE = ("0", "false", "no", "off")
 _TRUE = ("1", "true", "yes", "on")
@@ -102,6 +108,12 @@ class Policy:
             consent_ms=self.consent_ms,
             problems=self.problems,
         )
+
+
+def segment_limit(cap_bytes: int, lane: int) -> int:
+    """Return the size in bytes at which *lane*'s segment is closed, for a spool of *cap_bytes*."""
+    limit = min(max(cap_bytes // _SEGMENTS_PER_CAP, SEGMENT_BYTES_MIN), SEGMENT_BYTES_MAX)
+    return limit if lane < _WIDE_LANES else limit // 4
 
 
 def default_policy(channel: str) -> Policy:

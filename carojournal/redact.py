@@ -13,9 +13,9 @@ Checking and encoding are one step: a field's check returns its encoded key and 
 Every check is linear in the 64 bytes that L3 lets through.
 """
 
+import carojournal
 from carojournal import events
 from carojournal.cbor import encode, encode_head, encode_int, encode_score, encode_text
-from carojournal.shape import TEXT_BYTES_MAX, is_plain
 
 TYPE_CHECKING = False  # `typing` costs 15 ms to import; type checkers know the name.
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = ["REASONS", "UNKNOWN", "Accepted", "Refused", "check", "event_name"]
 
 UNKNOWN = "<unknown>"
 FIELDS_MAX = 64  # More keys than all events have together: such a call is refused before its keys are read.
+TEXT_BYTES_MAX = 64  # As `shape.TEXT_BYTES_MAX`; a test holds them equal.
 GENERATION_MAX = 9_999  # Ordinals of a run; a run ends at the latest with its host process.
 
 REASONS = {
@@ -173,7 +174,7 @@ class _Event:
 def _reason(value: object, kind: type) -> str:
     if type(value) is not kind:
         return "type"
-    return "value" if is_plain(value) else "shape"  # type: ignore[arg-type]
+    return "value" if carojournal.shape.is_plain(value) else "shape"  # type: ignore[arg-type]
 
 
 # An admitter returns the encoded key and value, or the reason why not, as text.
@@ -268,9 +269,8 @@ def _grammar(name: str) -> "Callable[[bytes, str, tuple[object, ...]], _Admit]":
                 return "type" if type(value) is not str else "shape"
             found = known.get(value)
             if found is None:
-                from carojournal import grammars
-
-                if not is_plain(value) or not getattr(grammars, name)(value):
+                # The grammars are closed: whatever they take has the shape of L3 as well (a test proves it).
+                if not getattr(carojournal.grammars, name)(value):
                     return _reason(value, str)
                 found = key + encode_text(value)
                 if len(known) < 256:  # A host uses a handful; the bound keeps a misbehaving one from growing us.
@@ -355,7 +355,7 @@ def check(event_type: str, fields: dict[str, object], level: int = events.DETAIL
     return Accepted(spec, slots, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ())
 
 
-def _exception(  # noqa: PLR0913 - one call's whole state, passed on rather than kept
+def _exception(
     spec: _Event, slots: list[bytes], name: object, value: object, level: int, bad: list[tuple[str, str, str]]
 ) -> bool:
     """Deal with whatever is no good value of a field at this level; return whether it refuses the event."""
@@ -373,7 +373,7 @@ def _exception(  # noqa: PLR0913 - one call's whole state, passed on rather than
     return True
 
 
-def _admit(  # noqa: PLR0913 - as _exception
+def _admit(
     spec: _Event, slots: list[bytes], field: _Field, value: object, level: int, bad: list[tuple[str, str, str]]
 ) -> bool:
     if value is None or field.level > level:
@@ -392,8 +392,13 @@ def _misfit(spec: _Event, slots: list[bytes], field: _Field, reason: str, bad: l
     return field.required
 
 
-def _check_group(  # noqa: PLR0913 - as _exception
-    spec: _Event, slots: list[bytes], group: str, members: dict[object, object], level: int, bad: list[tuple[str, str, str]]
+def _check_group(
+    spec: _Event,
+    slots: list[bytes],
+    group: str,
+    members: dict[object, object],
+    level: int,
+    bad: list[tuple[str, str, str]],
 ) -> bool:
     """Take a nested object apart; return whether that refuses the event."""
     declared = events.EVENTS[spec.name][1]

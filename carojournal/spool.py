@@ -15,28 +15,15 @@ sums travel on in `carried`, so that no loss is ever forgotten.
 import os
 
 from carojournal.cbor import encode_map
-from carojournal.errors import CorruptRecord, MalformedCBOR
+from carojournal.errors import CorruptRecord, MalformedCBOR, SpoolFull
 from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record, find_record, last_record_offset
+from carojournal.policy import segment_limit
 
-__all__ = ["SpoolFull", "Victim", "describe", "make_room", "remove", "segment_limit", "usage"]
+__all__ = ["Victim", "describe", "make_room", "remove", "usage"]
 
-SEGMENT_BYTES_MIN = 16_384  # Below that headers weigh more than events.
-SEGMENT_BYTES_MAX = 1_048_576  # Bounds what one damaged file, one read or one eviction can cost.
-_SEGMENTS_PER_CAP = 40  # One segment is 2.5 % of the cap: the grain of eviction.
-_WIDE_LANES = 4  # Lanes beyond are used only under contention; they get a quarter, so that 64 of them fit the cap.
 SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"  # zstd skippable frame (RFC 8878 section 3.1.2); a packed file starts with one.
 _INVENTORY_BYTES_MAX = 1_048_576
 _IDENTITY = "journal"
-
-
-def segment_limit(cap_bytes: int, lane: int) -> int:
-    """Return the size in bytes at which *lane*'s segment is closed."""
-    limit = min(max(cap_bytes // _SEGMENTS_PER_CAP, SEGMENT_BYTES_MIN), SEGMENT_BYTES_MAX)
-    return limit if lane < _WIDE_LANES else limit // 4
-
-
-class SpoolFull(OSError):  # noqa: N818 - a state of the spool, counted like a full disk
-    """Everything that is left belongs to a batch under way or is quarantined: no room can be made."""
 
 
 class Victim:
@@ -123,7 +110,7 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
             payloads.append(_loss(reason, segment, first, last, events, share, carried))
         victims.append(Victim(path, size, payloads))
     if total > cap_bytes:
-        raise SpoolFull
+        raise SpoolFull("make room in", root, None, "nothing may be evicted")
     return victims
 
 
@@ -136,7 +123,7 @@ def remove(victims: list[Victim]) -> None:
             continue
 
 
-def _loss(  # noqa: PLR0913 - the fields of one record
+def _loss(
     reason: str, segment: bytes, first: int, last: int, events: int, size: int, carried: dict[str, list[int]]
 ) -> bytes:
     return encode_map(

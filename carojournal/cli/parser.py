@@ -76,9 +76,7 @@ def _drop_guessed_flags(parser: argh.ArghParser, declared: "Mapping[str, Mapping
                         del inner._option_string_actions[flag]
 
 
-def _verb(
-    package: str, verb: str
-) -> "tuple[Callable[..., int | None], list[int], Mapping[str, Mapping[str, object]]]":
+def _verb(package: str, verb: str) -> "tuple[Callable[..., int | None], list[int], Mapping[str, Mapping[str, object]]]":
     """Return the verb's function, wrapped so that its exit code lands in the list instead of being printed."""
     module = importlib.import_module(f"{package}.{verb.replace('-', '_')}")
     function = getattr(module, verb.replace("-", "_"))
