@@ -6,8 +6,9 @@
                one zstd frame with content size and checksum, holding the content
     content    a CBOR sequence (RFC 8742) of sections, oldest first; one section is what one segment held
     section    header: a map; then `events` items, `size` bytes of them, each [seq, event], ascending by seq
-    inventory  version; sections: [{segment, created, consent, schema, first_seq, last_seq, events, size, carried}];
-               content: {bytes, sha256}; frame: {bytes, sha256} of the zstd frame; checked: 32 bytes, see `rules_hash`
+    inventory  version; sections: [{segment, created, lane, consent, previous, schema, first_seq, last_seq, events,
+               size, carried}]; content: {bytes, sha256}; frame: {bytes, sha256} of the zstd frame; checked: 32 bytes,
+               see `rules_hash`
 
 What a section header holds stands in `packed_header`.  A record keeps its identity (segment, seq).
 
@@ -136,7 +137,17 @@ def encode_packed(sections: "Sequence[Section]", level: int, checked: bytes) -> 
     for section in sections:
         row = {
             key: section.header[key]
-            for key in ("segment", "created", "consent", "schema", "first_seq", "last_seq", "events")
+            for key in (
+                "segment",
+                "created",
+                "lane",
+                "consent",
+                "previous",
+                "schema",
+                "first_seq",
+                "last_seq",
+                "events",
+            )
         }
         losses: list[dict[str, object]] = section.header["losses"]  # type: ignore[assignment]
         rows.append({**row, "size": len(section.body), "carried": _carried(losses)})

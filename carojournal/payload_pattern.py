@@ -1,0 +1,162 @@
+"""The schema as bytes patterns: find and check stored payloads at the speed of `re`.
+
+Compaction, verification and import check every event again.  Decoding each one, checking it with `redact` and encoding
+it to see that nothing but its deterministic encoding stood there takes 25 microseconds; a pattern over the bytes
+says the same in 4, because a stored payload of a closed schema is nearly regular: keys in a fixed order, enum values as
+literals.  What is not regular, numbers within bounds and the grammars of versions and models, is judged by `redact`
+itself the first time a value occurs, and remembered.
+
+A payload that matches is one that `redact.check` accepts unchanged.  One that does not match need not be bad (a time of
+another century, say): the caller then asks `stored`, which decodes and gives reasons.  Tests hold the two together.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+from carojournal import events
+from carojournal.cbor import encode_int, encode_text
+from carojournal.codec import loads
+from carojournal.errors import MalformedCBOR
+from carojournal.redact import GENERATION_MAX, _compile, _Field
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["payload_end", "records"]
+
+# These only find where a value ends; whether it is allowed, and encoded as it must be, is for `learn` to say.  Groups
+# are possessive: a value that was found is never given back, so a match takes time linear in the payload.
+_UINT = rb"[\x00-\x17]|\x18.|\x19..|\x1a.{4}|\x1b.{8}"
+_TEXT = b"|".join(
+    [re.escape(bytes([0x60 | size])) + b"[!-~]{%d}+" % size for size in range(1, 24)]
+    + [b"\x78" + re.escape(bytes([size])) + b"[!-~]{%d}+" % size for size in range(24, 65)]
+)
+_FLOAT = rb"\xf9..|\xfa.{4}|\xfb.{8}"
+_TIME = rb"\x1b\x00\x00\x01.{5}"  # 2004 to 2039 in milliseconds
+_SEQ = rb"[\x00-\x17]|\x18[\x18-\xff]|\x19(?!\x00)..|\x1a(?!\x00\x00).{4}|\x1b(?!\x00{4}).{8}"
+_KNOWN_MAX = 65_536  # Distinct values remembered per event: bounds memory whatever a bundle holds.
+_GENERATION = encode_text("generation")
+_NAME_WITHIN = 64  # Keys shorter than "event" and their values take fewer bytes than that.
+
+
+class _Pattern:
+    """One event's pattern; its groups are the sequence number and every field that is optional or no enum."""
+
+    __slots__ = ("fields", "fixed", "known", "match", "match_record")
+
+    def __init__(self, name: str) -> None:
+        spec = _compile(name)
+        assert spec is not None
+        self.fields: list[_Field | None] = []
+        self.known: set[bytes | None] = {None}
+        self.fixed = 0
+        keys = sorted((*events.EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
+        parts = [self._part(name, key, spec.fields.get(key)) for key in keys]
+        body = rb"([\xa0-\xb7])" + b"".join(parts)
+        self.match = re.compile(body, re.DOTALL).match
+        self.match_record = re.compile(rb"\x82((?>" + _SEQ + b"))" + body, re.DOTALL).match
+
+    def _part(self, name: str, key: str, field: _Field | None) -> bytes:
+        label = re.escape(encode_text(key))
+        if field is None:
+            if key != "generation":
+                self.fixed += 1
+                value = {
+                    "event": re.escape(encode_text(name)),
+                    "timestamp": _TIME,
+                    "run_id": rb"P.{16}",
+                    "session_id": rb"P.{16}",
+                }[key]
+                return label + value
+            self.fields.append(None)
+            return b"(" + label + b"(?>" + _UINT + b"))?+"
+        kind = events.TYPES[events.EVENTS[name][1][key][0]]
+        words = [re.escape(encode_text(word)) for word in kind[1]] if kind[0] == "enum" else []  # type: ignore[attr-defined]
+        value = {
+            "enum": b"|".join(words),
+            "words": b"[\x80-\x97](?>" + _TEXT + b")*+",
+            "int": _UINT,
+            "bool": rb"\xf4|\xf5",
+            "score": _FLOAT,
+        }.get(str(kind[0]), _TEXT)
+        self.fields.append(field)
+        return b"(" + label + b"(?>" + value + b"))" + (b"" if field.required else b"?+")
+
+    def learn(self, at: int, found: bytes) -> bool:
+        """Judge a key with its value that has not occurred before; *at* is its place among the groups."""
+        field = self.fields[at]
+        key = field.key if field else _GENERATION
+        value = _value(found[len(key) :])
+        if field is None:
+            good = type(value) is int and 1 <= value <= GENERATION_MAX and key + encode_int(value) == found
+        else:
+            good = field.admit(value) == found
+        if good:
+            if len(self.known) >= _KNOWN_MAX:
+                self.known = {None}
+            self.known.add(found)
+        return good
+
+    def accepts(self, groups: "tuple[bytes | None, ...]") -> bool:
+        """Tell whether the head of the map and every field in *groups* hold."""
+        known = self.known
+        for found in groups[1:]:
+            if found not in known:
+                break
+        else:
+            return groups[0][0] == 0xA0 + self.fixed + len(groups) - 1 - groups.count(None)  # type: ignore[index]
+        for at, found in enumerate(groups[1:]):
+            if found not in self.known and not self.learn(at, found):  # type: ignore[arg-type]
+                return False
+        return groups[0][0] == 0xA0 + self.fixed + len(groups) - 1 - groups.count(None)  # type: ignore[index]
+
+
+def _value(raw: bytes) -> object:
+    """Return what *raw* encodes; None, which no field admits, if that cannot be said."""
+    if raw[0] < 0x1C:
+        return raw[0] if len(raw) == 1 else int.from_bytes(raw[1:], "big")
+    try:
+        return loads(raw)
+    except MalformedCBOR:
+        return None
+
+
+_patterns: dict[bytes, _Pattern] = {}
+
+
+def _pattern(data: bytes, at: int) -> _Pattern | None:
+    mark = data.find(b"eevent", at, at + _NAME_WITHIN) + 6
+    if mark < 6 or mark >= len(data):
+        return None
+    name = data[mark + 1 : mark + 1 + (data[mark] & 31)]
+    found = _patterns.get(name)
+    if found is None and name.isascii() and name.decode() in events.EVENTS:
+        found = _patterns[name] = _Pattern(name.decode())
+    return found
+
+
+def payload_end(data: bytes, at: int = 0) -> int:
+    """Return where the payload at offset *at* of *data* ends, or -1 if it is none that this module recognises."""
+    pattern = _pattern(data, at)
+    found = pattern.match(data, at) if pattern else None
+    return found.end() if found and pattern and pattern.accepts(found.groups()) else -1
+
+
+def records(body: bytes) -> "Generator[tuple[int, int, int, int], int, None]":
+    """Yield (seq, payload start, payload end, offset) of the records `[seq, payload]` one after another in *body*.
+
+    Where a record is not recognised, yields (-1, offset, offset, offset); the consumer must `send` where to go on.
+    """
+    at, size = 0, len(body)
+    while at < size:
+        pattern = _pattern(body, at)
+        found = pattern.match_record(body, at) if pattern else None
+        if found and pattern:
+            groups = found.groups()
+            if pattern.accepts(groups[1:]):
+                raw = groups[0]
+                seq = raw[0] if len(raw) == 1 else int.from_bytes(raw[1:], "big")
+                yield seq, found.start(2), found.end(), at
+                at = found.end()
+                continue
+        at = yield -1, at, at, at
