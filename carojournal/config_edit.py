@@ -37,6 +37,11 @@ LOCK_POLL_S = 0.02
 Changes = Mapping[str, bool | int | str | Mapping[str, int | str] | None]
 
 
+def _read_as(text: str) -> dict[str, Any]:
+    """Return what *text* says, floats as they are written (nan equals nothing, not even itself)."""
+    return tomllib.loads(text, parse_float=str)
+
+
 def _plain(document: dict[str, Any]) -> dict[str, Any]:
     """Return *document* without what says nothing: an empty section, an empty record in it."""
     section = document.get(SECTION)
@@ -47,12 +52,19 @@ def _plain(document: dict[str, Any]) -> dict[str, Any]:
     return {**rest, SECTION: section} if section else rest
 
 
+def _holds(section: Mapping[str, Any], key: str, value: object) -> bool:
+    """Tell whether *section* holds *value* already; True and 1 are equal in Python and different in TOML."""
+    given = section.get(key)
+    if value is None:
+        return given is None or given == {}
+    if isinstance(value, Mapping):
+        return isinstance(given, dict) and all(_holds(given, name, one) for name, one in value.items())
+    return type(given) is type(value) and given == value
+
+
 def _expected(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
     """Return what the edited file must read as: *document* with *changes* and no other difference."""
-    section = document.get(SECTION, {})
-    if not isinstance(section, dict):
-        raise TypeError
-    section = dict(section)
+    section = dict(document.get(SECTION, {}))
     for key, value in changes.items():
         if value is None:
             section.pop(key, None)
@@ -127,20 +139,20 @@ def edited(text: str, changes: Changes) -> str:
 
     Raises ValueError if *text* is not TOML, or if it cannot be edited without another difference.
     """
-    before = tomllib.loads(text)
+    before = _read_as(text)
     try:
-        expected = _expected(before, changes)
-        if _plain(expected) == _plain(before):
+        section = before.get(SECTION, {})
+        wanted = {key: value for key, value in changes.items() if not _holds(section, key, value)}
+        if not wanted:
             return text
         document = tomlkit.parse(text)
-        section = before.get(SECTION, {})
-        for key, value in changes.items():
+        for key, value in wanted.items():
             if value is None:
                 _unset(document, key)
-            elif section.get(key) != value or type(section.get(key)) is not type(value):
+            else:
                 _set(document, key, value, "\r\n" if "\r\n" in text else "\n")
         result = tomlkit.dumps(document)
-        if _plain(tomllib.loads(result)) == _plain(expected):
+        if _plain(_read_as(result)) == _plain(_expected(before, wanted)):
             return result
     except Exception as error:  # noqa: BLE001 - whatever a foreign parser makes of a strange file, the file stays as it is
         raise ValueError(type(error).__name__) from None

@@ -274,7 +274,8 @@ def test_legacy_and_unknown_keys_are_notes(files):
 def test_admin_keys_win_and_lock(files):
     settings = files(
         "[telemetry]\nlevel = 'detailed'\nbatch_max_events = 5\nair_gapped = true\n",
-        "endpoint = 'https://site.example/'\nlevel = 'standard'\nbatch_max_events = 7\nenabled = true\nair_gapped = false\n",
+        "endpoint = 'https://site.example/'\nlevel = 'standard'\nbatch_max_events = 7\nenabled = true\n"
+        "air_gapped = false\n",
     )
     assert (settings.value("endpoint"), settings.source("endpoint")) == ("https://site.example/", "admin")
     assert (settings.value("batch_max_events"), settings.source("batch_max_events")) == (7, "admin")
