@@ -1,8 +1,8 @@
 """Strict CBOR for everything off the hot path, and the only module that imports cbor2.
 
-cbor2 by itself accepts duplicate keys, indefinite lengths, trailing bytes, cyclic tags and a regex tag.  Our formats allow
-none of that: `loads` takes exactly one deterministically encoded item without tags (RFC 8949 section 4.2.1), at most
-DEPTH_MAX levels deep.
+cbor2 by itself accepts duplicate keys, indefinite lengths, trailing bytes, cyclic tags and a regex tag.  Our formats
+allow none of that: `loads` takes exactly one deterministically encoded item without tags (RFC 8949 section 4.2.1), at
+most DEPTH_MAX levels deep.
 """
 
 import io
@@ -48,8 +48,8 @@ def dumps(value: object) -> bytes:
 def loads(data: bytes) -> object:
     """Return the one item that *data* holds.
 
-    Raises MalformedCBOR for anything else: trailing bytes, tags, other than the shortest encodings, unsorted or duplicate
-    keys, more than DEPTH_MAX levels.  (Floats, NaN included, are left to the schema.)
+    Raises MalformedCBOR for anything else: trailing bytes, tags, other than the shortest encodings, unsorted or
+    duplicate keys, more than DEPTH_MAX levels.  (Floats, NaN included, are left to the schema.)
     """
     stream = io.BytesIO(data)
     try:
@@ -68,8 +68,8 @@ def loads(data: bytes) -> object:
 def loads_fast(data: bytes) -> object:
     """Return the item that *data* begins with, at a quarter of the cost of `loads`.
 
-    For bytes whose checksum has been verified, where only their sense is wanted: as strict about tags, lengths, keys and
-    depth, but neither the shortest encodings nor the end of the item are checked.  Raises MalformedCBOR.
+    For bytes whose checksum has been verified, where only their sense is wanted: as strict about tags, lengths, keys
+    and depth, but neither the shortest encodings nor the end of the item are checked.  Raises MalformedCBOR.
     """
     try:
         return cbor2.loads(

@@ -1,0 +1,209 @@
+"""Scan a segment's bytes into records, and say of every other byte that it is damage.  Framing only, no files.
+
+The grammar and the layout are those of `frame`.  Three rules, each with its reason:
+
+* Damage ends at the next record that verifies in full, wherever that is: a record that no damaged byte touches is never
+  lost, and nothing inside a payload can pass for a record because the checksum covers the segment's uuid.
+* A record counts once, by its sequence number, and the first one counts.  One that comes late is kept and reported
+  ("order"), a second copy is reported and left out ("duplicate").
+* A *torn* tail is what a crash during an append leaves: a proper beginning of a record, or zero bytes that the file
+  system filled in, and nothing valid after it.  Everything else is damage.  Whether a tail is still being written only
+  a caller who can look at locks knows.
+"""
+
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+from carojournal.errors import CorruptRecord
+from carojournal.frame import (
+    FIRST_RECORD_OFFSET,
+    LABEL,
+    NO_SEGMENT,
+    PAYLOAD_BYTES_MAX,
+    RECORD_OVERHEAD_BYTES,
+    decode_record,
+    find_record,
+    last_record_offset,
+)
+
+__all__ = ["REASONS", "Gap", "Place", "Scan", "Span", "scan", "scan_records"]
+
+REASONS = {
+    "label": "the file does not begin with the format's label",
+    "mark": "no record begins here",
+    "layout": "the fixed bytes of a record are wrong",
+    "length": "a record's length is outside its limits",
+    "total": "a record's trailing length does not match",
+    "checksum": "a record's checksum does not match",
+    "cut": "the file ends inside a record",
+    "duplicate": "a second record with a sequence number that was already read",
+    "order": "a record that stands after later ones; it was read",
+}
+
+_HEAD = Struct(">BBIBQBI")  # mark, mark, crc, mark, seq, mark, length: the 20 bytes before a payload
+_TAIL = Struct(">BI")
+_RECORD_BYTES_MIN = RECORD_OVERHEAD_BYTES + 1
+_ZEROS_MIN = 4  # A record's last four bytes are a number of at least 26, so no record ends in four zero bytes.
+
+assert _HEAD.size + _TAIL.size == RECORD_OVERHEAD_BYTES
+
+
+class Place(NamedTuple):
+    """Where a record stands: offset of the record, its sequence number, and its payload's bytes [start, end)."""
+
+    offset: int
+    seq: int
+    start: int
+    end: int
+
+
+class Span(NamedTuple):
+    """Bytes that are no part of any record that counts; `reason` is a key of REASONS."""
+
+    offset: int
+    size: int
+    reason: str
+    torn: bool = False
+
+
+class Gap(NamedTuple):
+    """Sequence numbers that are missing though no damage before `offset` is large enough to have held them."""
+
+    offset: int
+    first_seq: int
+    last_seq: int
+
+
+class Scan(NamedTuple):
+    """What a run of bytes holds.  `end` is the offset after the last valid record, where an append would go."""
+
+    records: list[Place]
+    spans: list[Span]
+    gaps: list[Gap]
+    end: int
+
+
+def scan(data: bytes, segment: bytes) -> Scan:
+    """Return what the whole file *data* of the segment with uuid *segment* (16 bytes) holds, record 0 included."""
+    if not data:
+        return Scan([], [], [], 0)
+    spans: list[Span] = []
+    at, header = FIRST_RECORD_OFFSET, None
+    if not data.startswith(LABEL):
+        torn = LABEL.startswith(data) or not data.strip(b"\0")
+        spans.append(Span(0, min(len(data), FIRST_RECORD_OFFSET), "label", torn))
+    try:
+        header = decode_record(NO_SEGMENT, data, at) if at < len(data) else None
+    except CorruptRecord:
+        header = None
+    if header is not None and header[0] == 0:
+        place = Place(at, *header)
+        found = scan_records(data, segment, place.end + 5, 1)
+        return Scan([place, *found.records], spans + found.spans, found.gaps, found.end)
+    if at >= len(data):
+        return Scan([], spans, [], 0)
+    found = scan_records(data, segment, at, 1)
+    if found.spans and found.spans[0].offset == at:
+        # Judge the header by its own key: the segment's would call every header a checksum error.
+        first = found.spans[0]
+        reason = _reason(NO_SEGMENT, data, at)
+        torn = not found.records and _is_torn(NO_SEGMENT, data, at)
+        found.spans[0] = Span(at, first.size, reason, torn)
+    return Scan(found.records, spans + found.spans, found.gaps, found.end)
+
+
+def scan_records(data: bytes, segment: bytes, at: int, expected: int) -> Scan:
+    """Return the records of *segment* in *data* from offset *at* on; *expected* is the next sequence number."""
+    records: list[Place] = []
+    spans: list[Span] = []
+    seen: set[int] | None = None  # Only once something is out of order: a healthy segment needs no set.
+    first_expected, start_at, end_of_last = expected, at, at
+    view, key, size = memoryview(data), crc32(segment), len(data)
+    read_head, read_tail, add, place = _HEAD.unpack_from, _TAIL.unpack_from, records.append, Place._make
+    last_start = size - _RECORD_BYTES_MIN
+    while at < size:
+        if at <= last_start:
+            mark, mark2, crc, mark3, seq, mark4, length = read_head(data, at)
+            end = at + 20 + length
+            after = end + 5
+            if (
+                mark == 0x84
+                and mark2 == 0x1A
+                and mark3 == 0x1B
+                and mark4 == 0x5A
+                and 0 < length <= PAYLOAD_BYTES_MAX
+                and after <= size
+                and read_tail(data, end) == (0x1A, length + RECORD_OVERHEAD_BYTES)
+                and crc32(view[at + 6 : after], key) == crc
+            ):
+                if seq == expected and seen is None:
+                    add(place((at, seq, at + 20, end)))
+                    expected = seq + 1
+                else:
+                    if seen is None:
+                        seen = {record.seq for record in records}
+                    if seq in seen or seq < first_expected:
+                        _extend(spans, at, after - at, "duplicate")
+                    else:
+                        if seq < expected:
+                            _extend(spans, at, after - at, "order")
+                        seen.add(seq)
+                        add(place((at, seq, at + 20, end)))
+                        expected = max(expected, seq + 1)
+                at = end_of_last = after
+                continue
+        following = find_record(segment, data, at + 1)
+        torn = following is None and _is_torn(segment, data, at)
+        following = size if following is None else following
+        spans.append(Span(at, following - at, _reason(segment, data, at), torn))
+        at = following
+    gaps = [] if seen is None and not spans else _gaps(records, spans, first_expected, start_at)
+    return Scan(records, spans, gaps, end_of_last)
+
+
+def _extend(spans: list[Span], offset: int, size: int, reason: str) -> None:
+    """Append a span, or let the last one grow: a duplicated tail is one finding, not a thousand."""
+    if spans and spans[-1].reason == reason and spans[-1].offset + spans[-1].size == offset:
+        offset, size = spans[-1].offset, spans[-1].size + size
+        spans.pop()
+    spans.append(Span(offset, size, reason))
+
+
+def _reason(segment: bytes, data: bytes, at: int) -> str:
+    try:
+        decode_record(segment, data, at)
+    except CorruptRecord as error:
+        return error.reason
+    return "cut"
+
+
+def _is_torn(segment: bytes, data: bytes, at: int) -> bool:
+    """Tell whether the bytes from *at* to the end, in which no record begins, are what an interrupted append leaves."""
+    rest = data[at:]
+    written = rest.rstrip(b"\0")
+    if not written:
+        return True
+    if len(rest) - len(written) < _ZEROS_MIN:
+        if last_record_offset(data) == at:
+            return False  # The record's end is there: its own length field is what is wrong.
+        written = rest
+    try:
+        return decode_record(segment, written, 0) is None
+    except CorruptRecord:
+        return False
+
+
+def _gaps(records: list[Place], spans: list[Span], expected: int, at: int) -> list[Gap]:
+    """Return the missing sequence numbers that the damage between their neighbours is too small to explain."""
+    gaps = []
+    holes = [span for span in spans if span.reason not in ("duplicate", "order")]
+    before = at
+    for record in sorted(records, key=lambda record: record.seq):
+        if record.seq > expected:
+            room = sum(span.size for span in holes if before <= span.offset < record.offset)
+            if room < (record.seq - expected) * _RECORD_BYTES_MIN:
+                gaps.append(Gap(record.offset, expected, record.seq - 1))
+        expected = record.seq + 1
+        before = record.end
+    return gaps

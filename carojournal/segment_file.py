@@ -1,0 +1,234 @@
+"""One segment's file: opened with care, and told which segment it is.
+
+Links, pipes and devices are never followed or read, because a journal holds none.  A header may be damaged: the uuid
+also stands in a closed file's name and in the lane's lock file, and the checksums of the records prove which is right.
+"""
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from carojournal.cbordecode import decode
+from carojournal.errors import CorruptRecord, MalformedCBOR
+from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, decode_record, find_record, last_record_offset
+from carojournal.lanes import FORMAT_VERSION
+
+__all__ = [
+    "CLOSED_NAME",
+    "FILE_BYTES_MAX",
+    "LOCK_BYTES_MAX",
+    "PACKED_NAME",
+    "Damage",
+    "Previous",
+    "SegmentInfo",
+    "describe_file",
+    "open_file",
+    "parse_lock",
+    "read_all",
+    "read_file",
+    "read_header",
+    "read_tail",
+    "resolve_uuid",
+]
+
+FILE_BYTES_MAX = (
+    67_108_864  # 64 times the largest segment that we write; bounds what a planted file makes a reader hold.
+)
+LOCK_BYTES_MAX = 128
+CLOSED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.seg(~?)\Z", re.ASCII)
+PACKED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.cborseq\.zst\Z", re.ASCII)
+
+_PROBE_BYTES = 4_096  # Holds every header that we write, and at the other end the last record.
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK: a pipe must not hold us up.
+
+Previous = tuple[bytes, int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """One segment and where it lies.
+
+    `state` is "open", "closed" or "packed"; `damaged_tail` is true of a file that was closed because its tail was bad.
+    `segment` is the uuid (16 bytes), `created_us` UTC microseconds, `lane` None if unknown, `consent_ms` the time of
+    the recorded yes (0: none, or unknown, which is treated alike), `schema` the schema's SHA-256 (empty if unknown),
+    `previous` (uuid, last seq or None, bytes or None) of the lane's segment before, `size` bytes (in a packed file: the
+    segment's share), `sealed` whether the last record is a seal, `row` a packed segment's line of the inventory.
+    """
+
+    path: str
+    state: str
+    damaged_tail: bool
+    segment: bytes
+    created_us: int
+    lane: int | None
+    consent_ms: int
+    schema: bytes
+    previous: Previous | None
+    size: int
+    sealed: bool
+    row: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes that are not what they should be; `torn`: a crash's unfinished append, which is no corruption.
+
+    `offset` and `size` are in bytes; `reason` is a key of `segments.REASONS`.
+    """
+
+    path: str
+    offset: int
+    size: int
+    reason: str
+    torn: bool = False
+
+
+def open_file(path: str) -> int:
+    """Return a descriptor of the regular file at *path*; links are not followed.  Raises OSError."""
+    descriptor = os.open(path, _OPEN)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(22, "not a regular file", path)
+    return descriptor
+
+
+def read_all(descriptor: int, limit: int = FILE_BYTES_MAX) -> bytes:
+    """Return at most *limit* bytes from the start of an open file.  Raises OSError."""
+    parts: list[bytes] = []
+    at = 0
+    while at < limit and (part := os.pread(descriptor, min(limit - at, 1 << 20), at)):
+        parts.append(part)
+        at += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def read_file(path: str, limit: int = FILE_BYTES_MAX) -> bytes:
+    """Return at most *limit* bytes of the regular file at *path*.  Raises OSError."""
+    descriptor = open_file(path)
+    try:
+        return read_all(descriptor, limit)
+    finally:
+        os.close(descriptor)
+
+
+def read_tail(path: str) -> bytes:
+    """Return the last bytes of the regular file at *path*, enough for the last record.  Raises OSError."""
+    descriptor = open_file(path)
+    try:
+        return os.pread(descriptor, _PROBE_BYTES, max(0, os.fstat(descriptor).st_size - _PROBE_BYTES))
+    finally:
+        os.close(descriptor)
+
+
+def parse_lock(data: bytes) -> tuple[bytes, int, int] | None:
+    """Return (segment uuid, created us, consent ms) of a lane's lock file, or None if it does not verify."""
+    text, _, crc = data.rstrip(b"\n").rpartition(b" ")
+    words = text.split(b" ")
+    if crc != b"%08x" % crc32(text) or len(words) != 3:
+        return None
+    try:
+        segment = bytes.fromhex(words[0].decode("ascii"))
+        return (segment, int(words[1]), int(words[2])) if len(segment) == 16 else None
+    except ValueError:
+        return None
+
+
+def read_header(data: bytes) -> dict[str, object] | None:
+    """Return the header map of the segment file that begins with *data*, or None if record 0 cannot be read."""
+    if len(data) <= FIRST_RECORD_OFFSET:
+        return None
+    try:
+        found = decode_record(NO_SEGMENT, data, FIRST_RECORD_OFFSET)
+        header = decode(data[found[1] : found[2]]) if found is not None and found[0] == 0 else {}
+    except (CorruptRecord, MalformedCBOR):
+        return None
+    segment, created = header.get("segment"), header.get("created")
+    whole = type(segment) is bytes and len(segment) == 16 and type(created) is int
+    return header if whole and header.get("record") == "header" else None
+
+
+def resolve_uuid(data: bytes, named: bytes | None) -> tuple[bytes | None, dict[str, object] | None]:
+    """Return (uuid, header or None) of the segment file *data*; *named* is what its name or lock file says.
+
+    The header's word counts unless the records themselves verify under the other uuid only: anybody can put a header
+    before foreign records, but their checksums know where they belong.
+    """
+    header = read_header(data)
+    said = header["segment"] if header else None
+    assert said is None or type(said) is bytes
+    if said is not None and (named is None or said == named or find_record(said, data, 0) is not None):
+        return said, header
+    if named is not None and find_record(named, data, 0) is not None:
+        return named, None
+    return said, header
+
+
+def _facts(header: dict[str, object]) -> tuple[int | None, int, bytes, Previous | None]:
+    """Return (lane, consent, schema, previous) of a header; what is missing or of another type counts as unknown."""
+    lane, consent, schema, previous = (header.get(key) for key in ("lane", "consent", "schema", "previous"))
+    before = None
+    if type(previous) is list and len(previous) == 3 and type(previous[0]) is bytes and len(previous[0]) == 16:
+        seq, size = (part if type(part) is int else None for part in previous[1:])
+        before = (previous[0], seq, size)
+    return (
+        lane if type(lane) is int else None,
+        consent if type(consent) is int else 0,
+        schema if type(schema) is bytes else b"",
+        before,
+    )
+
+
+def _ends_sealed(segment: bytes, tail: bytes) -> bool:
+    at = last_record_offset(tail)
+    try:
+        found = decode_record(segment, tail, at) if at is not None else None
+    except CorruptRecord:
+        return False
+    return found is not None and b"frecorddseal" in tail[found[1] : found[2]]
+
+
+def describe_file(
+    path: str, state: str, *, named: tuple[bytes, int] | None = None, lane: int | None = None
+) -> SegmentInfo | Damage | None:
+    """Return what the segment file at *path* is; Damage if it is none of ours, None if it is empty.
+
+    *named* is (uuid, created us) as the file's name or the lane's lock file has it, *lane* the lane where it is open.
+    Raises OSError.
+    """
+    descriptor = open_file(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        data = os.pread(descriptor, _PROBE_BYTES, 0)
+        tail = os.pread(descriptor, _PROBE_BYTES, max(0, size - _PROBE_BYTES))
+        header = read_header(data)
+        segment = header["segment"] if header is not None else None
+        if header is None or (named is not None and segment != named[0]):
+            data = read_all(descriptor)
+            segment, header = resolve_uuid(data, named[0] if named else None)
+    finally:
+        os.close(descriptor)
+    if not data:
+        return None
+    if type(segment) is not bytes:
+        torn = (state == "open" or path.endswith("~")) and (LABEL.startswith(data[:12]) or not data.strip(b"\0"))
+        return Damage(path, 0, size, "header" if data.startswith(LABEL) else "foreign", torn)
+    if header is not None and header.get("version") != FORMAT_VERSION:
+        return Damage(path, 0, size, "version")
+    header_lane, consent, schema, previous = _facts(header or {})
+    created = header["created"] if header else named[1] if named else 0
+    assert type(created) is int
+    return SegmentInfo(
+        path=path,
+        state=state,
+        damaged_tail=path.endswith("~"),
+        segment=segment,
+        created_us=created,
+        lane=lane if lane is not None else header_lane,
+        consent_ms=consent,
+        schema=schema,
+        previous=previous,
+        size=size,
+        sealed=_ends_sealed(segment, tail),
+    )
