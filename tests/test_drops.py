@@ -1,0 +1,81 @@
+"""The counters of what was refused or could not be written."""
+
+import fcntl
+import os
+import zlib
+
+import pytest
+
+from carojournal import drops, redact
+from carojournal.events import EVENTS
+
+
+def test_every_line_is_128_bytes_of_text_with_its_crc(tmp_path):
+    drops.create_drops(str(tmp_path))
+    drops.add_counts(str(tmp_path), {"drop io": 3, "refuse session_start caro_version value": 1})
+    data = (tmp_path / "drops").read_bytes()
+    assert len(data) == 128 * (len(drops.DROP_REASONS) + 1)
+    for at in range(0, len(data), 128):
+        line = data[at : at + 128]
+        assert line[118:126] == b"%08x" % zlib.crc32(line[:118])
+        assert line.isascii()
+        assert line.endswith(b" \n")
+
+
+def test_counts_add_up_over_calls(tmp_path):
+    for _ in range(3):
+        assert drops.add_counts(str(tmp_path), {"drop io": 2, "refuse a b c": 1})
+    assert drops.read_counts(str(tmp_path)) == ({"drop io": 6, "refuse a b c": 3}, 0)
+
+
+def test_a_count_needs_no_new_block(tmp_path):
+    drops.create_drops(str(tmp_path))
+    before = os.stat(tmp_path / "drops").st_size
+    assert drops.add_counts(str(tmp_path), {"drop disk_full": 1})
+    assert os.stat(tmp_path / "drops").st_size == before
+
+
+def test_a_held_file_is_not_waited_for(tmp_path):
+    drops.create_drops(str(tmp_path))
+    with open(tmp_path / "drops", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not drops.add_counts(str(tmp_path), {"drop io": 1})
+    assert drops.add_counts(str(tmp_path), {"drop io": 1})
+
+
+def test_every_bit_flip_is_damage_of_one_line_and_never_a_wrong_count(tmp_path):
+    drops.add_counts(str(tmp_path), {"drop io": 41, "refuse a b c": 7})
+    good = (tmp_path / "drops").read_bytes()
+    for bit in range(len(good) * 8):
+        damaged = bytearray(good)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "drops").write_bytes(damaged)
+        counts, lost = drops.read_counts(str(tmp_path))
+        assert lost == 128
+        assert counts in ({"drop io": 41}, {"refuse a b c": 7})
+        assert drops.add_counts(str(tmp_path), {"drop io": 1})
+
+
+@pytest.mark.parametrize("size", range(257))
+def test_every_truncation_is_damage_and_the_next_count_is_kept(tmp_path, size):
+    drops.add_counts(str(tmp_path), {"drop io": 41, "refuse a b c": 7})
+    os.truncate(tmp_path / "drops", size)
+    assert drops.read_counts(str(tmp_path))[1] == size % 128
+    assert drops.add_counts(str(tmp_path), {"drop bug": 5})
+    assert drops.read_counts(str(tmp_path))[0]["drop bug"] == 5
+
+
+def test_the_longest_key_fits_and_all_keys_fit_the_file():
+    keys = [
+        f"refuse {event} {field} {reason}"
+        for event, (_, fields) in EVENTS.items()
+        for field in (*fields, "generation", redact.UNKNOWN)
+        for reason in redact.REASONS
+    ]
+    assert max(map(len, keys)) <= 96
+    assert (len(keys) + len(drops.DROP_REASONS)) * 128 <= 262_144
+
+
+def test_a_missing_directory_is_no_error(tmp_path):
+    assert not drops.add_counts(str(tmp_path / "none"), {"drop io": 1})
+    assert drops.read_counts(str(tmp_path / "none")) == ({}, 0)
