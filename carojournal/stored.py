@@ -13,23 +13,21 @@ from carojournal.redact import GENERATION_MAX, UNKNOWN
 
 __all__ = ["REASONS", "TIME_MS_MAX", "TIME_MS_MIN", "Refusals", "check_payload", "check_stored"]
 
-TIME_MS_MIN = (
-    1_104_537_600_000  # 2005-01-01: a clock that was never set says 1970 or 2000, and days are kept apart by it.
-)
+TIME_MS_MIN = 1 << 40  # November 2004: a clock that was never set says 1970 or 2000.
 TIME_MS_MAX = 4_102_444_800_000  # 2100-01-01: a larger number is no time, and must not carry anything else.
 
 REASONS = redact.REASONS | {
     "encoding": "the bytes are not those that the recorder writes for these values",
-    "time": "the timestamp lies outside the years 2005 to 2099",
+    "time": "the timestamp is not between 2004-11-03 and 2100-01-01",
 }
 
 Refusals = tuple[tuple[str, str, str], ...]
 
 
 def check_payload(payload: bytes) -> Refusals | None:
-    """Return None if *payload* is an event as the recorder writes it, else (event, field, reason) triples without a value.
+    """Return None if *payload* is an event as the recorder writes it, else why not.
 
-    Reasons are keys of REASONS.  Never raises.
+    A refusal is (event, field, reason) without any value; reasons are keys of REASONS.  Never raises.
     """
     if payload_end(payload) == len(payload):
         return None
@@ -65,10 +63,11 @@ def _check_slowly(payload: bytes) -> Refusals | None:
     again = found.payload(value["timestamp"], value["session_id"], value["run_id"], value.get("generation", 0))
     if again == payload:
         return None
-    kept = found.fields # An alias or a nested object shows as a key that is not kept, a rounded number or an alias
-    of a word as another value. changed = [key for key in fields if key not in kept or kept[key] != fields[key]]
-    return tuple((name, key if key in kept else UNKNOWN, "value") for key in changed) or ((name, UNKNOWN,
-    "encoding"),)
+    kept = found.fields
+    # An alias or a nested object is a key that is not kept; a number that gets rounded, or an alias of a word, is a
+    # value that is kept otherwise.
+    changed = [key for key in fields if key not in kept or kept[key] != fields[key]]
+    return tuple((name, key if key in kept else UNKNOWN, "value") for key in changed) or ((name, UNKNOWN, "encoding"),)
 
 
 def _envelope(name: str, value: dict[str, object]) -> Refusals:
