@@ -4,7 +4,7 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from schema_strategies import EVENT_ID, any_event, fields, json_view, payload, values
 
@@ -83,6 +83,7 @@ def _integers(value):
     return not isinstance(value, float) or not value.is_integer()
 
 
+@settings(max_examples=300)
 @given(st.data())
 def test_a_value_is_valid_exactly_when_the_recorder_stores_it_as_it_is(data):
     """The same field of the same event, judged by both; a model's words are what the schema leaves open."""
@@ -156,6 +157,30 @@ def test_the_recorders_own_keys_are_closed_too(key, value):
     assert not VALIDATOR.is_valid({**view, key: value})
 
 
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("version", "1.1.0-rc.1", "1.1.0-rc.1\n"),
+        ("error_code", "E1234", "E1234\n"),
+        ("model", "llama3:8b", "llama3:8b\n"),
+        ("model", "a" * 64, "a" * 65),
+        ("model", "llama-3", "llama 3"),
+        ("model", "llama-3", "ll\u0430ma-3"),
+        ("backends", ["mock", "ollama"], ["mock", "mock"]),
+        ("backends", list(events.TYPES["backend"][1]), [*events.TYPES["backend"][1], "mock"]),
+        ("hour_ms", 99_999, 100_001),
+        ("hour_ms", 3_600_000, 3_601_000),
+        ("tokens", 10_100, 10_101),
+        ("flag", True, 1),
+        ("score", 0.29, 0.291),
+    ],
+)
+def test_types_end_where_the_recorder_ends(kind, good, bad):
+    validator = jsonschema.Draft202012Validator({**SCHEMA["$defs"][kind], "$defs": SCHEMA["$defs"]})
+    assert validator.is_valid(good)
+    assert not validator.is_valid(bad)
+
+
 def test_every_word_of_the_schema_and_only_those_are_listed():
     for kind, spec in events.TYPES.items():
         if spec[0] == "enum":
@@ -183,6 +208,7 @@ def test_ranges_end_where_the_recorder_rounds():
     assert int_ranges(3_600_000, 99_999, 1_000) == ((0, 99_999), (100_000, 3_600_000))
     assert int_ranges(1_000_000, 9_999, 100) == ((0, 9_999), (10_000, 1_000_000))
     assert int_ranges(1_049, 99, 100) == ((0, 99), (100, 1_000))
+    assert int_ranges(1_000, 149, 100) == ((0, 149), (200, 1_000))
 
 
 def test_scores_are_the_hundredths():
