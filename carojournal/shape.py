@@ -1,8 +1,8 @@
 """L3, the shape of a text that may be telemetry: 1 to 64 bytes of ASCII `[A-Za-z0-9._:+/-]`.
 
 Hot path: no imports, no regular expressions.  Nothing here knows what a text means; the point is that whatever follows
-(a grammar of `redact`, a pattern of `patterns`) only ever looks at a short text without blanks, quotes, escapes, control
-characters or letters that merely look Latin.
+(a grammar of `redact`, a pattern of `patterns`) only ever looks at a short text without blanks, quotes, escapes,
+control characters or letters that merely look Latin.
 """
 
 __all__ = ["CHARACTERS", "TEXT_BYTES_MAX", "is_plain"]

@@ -19,7 +19,22 @@ def test_shape_of_telemetry_is_plain(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "a b", "a\n", "a\x00", "a@b.example", "50%", "a=b", "caf\u00e9", "\uff41", "a\u200bb", "\ud800", "a" * 65, "'a'"],
+    [
+        "",
+        " ",
+        "a b",
+        "a\n",
+        "a\x00",
+        "a@b.example",
+        "50%",
+        "a=b",
+        "caf\u00e9",
+        "\uff41",
+        "a\u200bb",
+        "\ud800",
+        "a" * 65,
+        "'a'",
+    ],
 )
 def test_everything_else_is_not(text):
     assert not is_plain(text)

@@ -23,7 +23,7 @@ _ESCAPE = re.compile(
     r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([0-7]{3}))|&#x([0-9A-Fa-f]{1,6});?"
 )
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED_CHARS_MIN},}}={{0,2}}")
-_HEX = re.compile(rf"(?:[0-9A-Fa-f]{{2}}[ :,-]?){{{ENCODED_CHARS_MIN // 2},}}")
+_HEX = re.compile(rf"(?:[0-9A-Fa-f]{{2}}[ :,-]?){{{ENCODED_CHARS_MIN // 2},2048}}")
 _BASE32 = re.compile(rf"[A-Za-z2-7]{{{ENCODED_CHARS_MIN},}}={{0,6}}")
 _JOINTS = re.compile(r"[\"'`]\s{0,4}[+.,&|]{1,2}\s{0,4}[\"'`]|[\s\"'`|,;\\\x00-\x1f]+")
 # Cyrillic, Greek and IPA letters that look like ASCII ones, by code point so that this file has none of them itself.

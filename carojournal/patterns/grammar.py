@@ -20,7 +20,14 @@ Every function is linear in its text (the compound splitter quadratic in one wor
 import re
 
 from carojournal.patterns.models import is_model
-from carojournal.patterns.vocabulary import CONTEXT, GIVEN_NAMES, TECHNICAL, is_pronounceable, split_compound
+from carojournal.patterns.vocabulary import (
+    CAPITALISED_NAMES,
+    CONTEXT,
+    GIVEN_NAMES,
+    TECHNICAL,
+    is_pronounceable,
+    split_compound,
+)
 
 __all__ = ["recognise"]
 
@@ -44,6 +51,7 @@ _VERSION = re.compile(
     r"(?:v|go)" + _NUMBER % 3 + r"(?:\." + _NUMBER % 4 + r"){0,2}" + _TAG
     + r"|" + _NUMBER % 2 + r"\." + _NUMBER % 1 + _TAG
     + r"|" + _NUMBER % 3 + r"\." + _NUMBER % 3 + r"\." + _NUMBER % 4 + _TAG
+    + r"|(?:20)?[12]\d\.(?:0[1-9]|1[0-2]|[1-9])(?:\.\d{1,3})?"
     + r"|v\d{1,3}\.\d{1,4}\.\d{1,4}-(?:[a-z]{2,5}\.)?(?:\d\.)?20\d{12}-[0-9a-f]{12}"
 )  # fmt: skip
 _DOTTED_DATE = re.compile(r"(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\.(?:19|20)\d\d")
@@ -146,7 +154,7 @@ def _is_compound(text: str, parts: list[str]) -> bool:
         return False
     is_request = parts[0] in _REQUESTS and len(parts) >= REQUEST_WORDS_MIN
     is_command = parts[0] in _COMMAND_TOOLS and len(parts) == 2 and "-" in text
-    if is_request or is_command or _is_machine(parts) or text in _ACCOUNTS:
+    if is_request or is_command or _is_machine(text, parts) or text in _ACCOUNTS:
         return False
     letters = [part for part in parts if len(part) == 1 and part.isalpha()]  # "c-shared", "z_os"
     return len(letters) <= 1 and all(part in letters or _is_known(part) for part in parts)
@@ -154,7 +162,7 @@ def _is_compound(text: str, parts: list[str]) -> bool:
 
 def _is_single(text: str) -> bool:
     lower = text.lower()
-    if lower in GIVEN_NAMES or text in _SINGLE_REFUSED:
+    if lower in GIVEN_NAMES or text in _SINGLE_REFUSED or (text.istitle() and lower in CAPITALISED_NAMES):
         return False
     if text.islower() or text.isupper() or text.istitle():
         return lower in TECHNICAL or (lower[0] == "v" and lower[1:].isdigit() and _is_known(lower))
@@ -164,10 +172,12 @@ def _is_single(text: str) -> bool:
     return all(len(hump) > 1 and hump.lower() in TECHNICAL for hump in humps)
 
 
-def _is_machine(parts: list[str]) -> bool:
-    """Tell whether *parts* end in a number that counts machines, or hold more numbers than a version has."""
+def _is_machine(text: str, parts: list[str]) -> bool:
+    """Tell whether *parts* are roles of a host, end in the number of one, or hold more numbers than a version has."""
     numbers = sum(part.isdigit() for part in parts)
-    return numbers > NUMBERS_MAX or (parts[-1].isdigit() and not _HOST_ROLES.isdisjoint(parts))
+    if numbers > NUMBERS_MAX or (parts[-1].isdigit() and not _HOST_ROLES.isdisjoint(parts)):
+        return True
+    return "-" in text and all(part in _HOST_ROLES or part.isdigit() or len(part) == 1 for part in parts)
 
 
 def _is_attribute(text: str) -> bool:

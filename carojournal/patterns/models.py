@@ -27,8 +27,9 @@ _NUMBER = re.compile(
     r"\d{1,4}|2\d(?:0[1-9]|1[0-2])[0-3]\d|202\d(?:0[1-9]|1[0-2])[0-3]\d"
 )  # YYMMDD, YYYYMMDD of this decade
 _SIZE = re.compile(
-    r"[a-z]{0,3}\d{1,4}(?:[px]\d{1,3})?[a-z]{0,2}|\d[a-z]\d?[a-z]|[a-z]\d[a-z]\d?"
+    r"[a-z]{0,3}\d{1,4}(?:[px]\d{1,3})?[a-z]{0,2}|\d{1,2}bit|\d[a-z]\d?[a-z]|[a-z]\d[a-z]\d?"
 )  # 70b 8x22b 4o a35b i2v
+_TAG = re.compile(r"[a-z]:\d{1,3}(?:\.\d)?b(?:-|$)")  # Ollama's size tag says as much as a family's name
 _FAMILY = re.compile(r"([a-z]+)\d{1,3}(?:p\d)?[a-z]?")  # qwen3 llama2 qwen2p5 phi3v
 
 
@@ -42,7 +43,7 @@ def is_model(text: str) -> bool:
     if text.rpartition(".")[2].partition(":")[0] in _HOST_ENDINGS or _is_person(tokens):
         return False
     kinds = [_kind(token) for token in tokens]
-    if "anchor" not in kinds or kinds.count("number") > NUMBERS_MAX:
+    if ("anchor" not in kinds and not _TAG.search(text)) or kinds.count("number") > NUMBERS_MAX:
         return False
     unknown = [token for token, kind in zip(tokens, kinds, strict=True) if kind == "unknown"]
     evidence = sum(kind in ("anchor", "number", "qualifier") for kind in kinds)

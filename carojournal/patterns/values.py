@@ -16,12 +16,15 @@ UNKNOWN_KEY = "<unknown>"
 DEPTH_MAX = 32  # Records are flat, exports three deep.
 NODES_MAX = 1_000_000  # Values looked at in one document: an export of a full 10 MB spool has fewer.
 JOINED_ITEMS_MAX = 256
-# Eight digits: a day in milliseconds.  National ids, cards and most telephone numbers are longer.
-NUMBER_MAX = 99_999_999
+# Larger numbers need a reason: the schema rounds them, or their key names a quantity.  Telephone numbers have none.
+NUMBER_EXACT_MAX = 999_999
+NUMBER_ROUND_STEP = 100
+NUMBER_MAX = 99_999_999  # A day in milliseconds; national ids, cards and most telephone numbers are longer.
 EPOCH_MS_MIN, EPOCH_MS_MAX = 1_420_070_400_000, 4_102_444_800_000  # 2015 to 2100, under a key that speaks of time
 DECIMALS_MAX = 2  # Scores are rounded to 0.01; coordinates that find a house have four and more.
 CODEPOINTS_MIN = 3  # A list of this many printable character codes is read as text.
 
+_QUANTITY_ENDINGS = ("_ms", "_us", "_s", "bytes", "count", "tokens", "size", "duration")
 _TIME_ENDINGS = ("timestamp", "_at", "_ms", "_us", "time", "created", "updated")
 
 
@@ -40,24 +43,24 @@ def scan_value(value: object, known_keys: AbstractSet[str] = frozenset()) -> Ite
     what a JSON or CBOR decoder returns.
     """
     nodes = 0
-    stack: list[tuple[tuple[str | int, ...], object, int]] = [((), value, 0)]
+    stack: list[tuple[tuple[str | int, ...], object, object]] = [((), "", value)]
     while stack:
-        path, item, depth = stack.pop()
+        path, key, item = stack.pop()
         nodes += 1
-        if nodes > NODES_MAX or depth > DEPTH_MAX:
+        if nodes > NODES_MAX or len(path) > DEPTH_MAX:
             yield Hit(path, "size")
             if nodes > NODES_MAX:
                 return
             continue
         if isinstance(item, dict):
             yield from _keys(path, item, known_keys)
-            children = [((*path, _shown(key, known_keys)), below, depth + 1) for key, below in item.items()]
+            children = [((*path, _shown(name, known_keys)), name, below) for name, below in item.items()]
             stack.extend(reversed(children))
         elif isinstance(item, list | tuple | set | frozenset):
             yield from (Hit(path, rule) for rule in _list_rules(list(item)))
-            stack.extend(((*path, index), below, depth + 1) for index, below in reversed(list(enumerate(item))))
+            stack.extend(((*path, index), key, below) for index, below in reversed(list(enumerate(item))))
         else:
-            yield from (Hit(path, rule) for rule in _rules(item, path[-1] if path else ""))
+            yield from (Hit(path, rule) for rule in _rules(item, key))
 
 
 def _shown(key: object, known_keys: AbstractSet[str]) -> str | int:
@@ -104,11 +107,11 @@ def _text(part: str | bytes) -> str:
     return part if isinstance(part, str) else part.decode("utf-8", "replace")
 
 
-def _rules(item: object, key: str | int) -> tuple[str, ...]:
+def _rules(item: object, key: object) -> tuple[str, ...]:
     if item is None or isinstance(item, bool):
         return ()
     if isinstance(item, str):
-        return scan(item)
+        return scan(item) if item else ()
     if isinstance(item, int):
         return _number_rules(item, key)
     if isinstance(item, float):
@@ -118,14 +121,18 @@ def _rules(item: object, key: str | int) -> tuple[str, ...]:
     return ("type",)
 
 
-def _number_rules(number: int, key: str | int) -> tuple[str, ...]:
-    if abs(number) > NUMBER_MAX:
-        timed = isinstance(key, str) and key.endswith(_TIME_ENDINGS) and EPOCH_MS_MIN <= number <= EPOCH_MS_MAX
-        if timed:
-            return ()
-        digits = str(abs(number)) if number.bit_length() < 128 else ""
-        return ("number", "card") if is_card(digits) else ("number",)
-    return ("date",) if is_birth_date(str(number)) else ()
+def _number_rules(number: int, key: object) -> tuple[str, ...]:
+    size = abs(number)
+    if size <= NUMBER_EXACT_MAX:
+        return ()
+    name = key if isinstance(key, str) else ""
+    if name.endswith(_TIME_ENDINGS) and EPOCH_MS_MIN <= number <= EPOCH_MS_MAX:
+        return ()
+    if size > NUMBER_MAX:
+        return ("number", "card") if number.bit_length() < 128 and is_card(str(size)) else ("number",)
+    if is_birth_date(str(size)) and not name.endswith(_QUANTITY_ENDINGS):
+        return ("date",)
+    return () if size % NUMBER_ROUND_STEP == 0 or name.endswith(_QUANTITY_ENDINGS) else ("number",)
 
 
 def _bytes_rules(data: bytes) -> tuple[str, ...]:

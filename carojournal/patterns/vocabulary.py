@@ -7,7 +7,16 @@ sets of blank-separated words, each after an empty line and a comment line with 
 
 from importlib.resources import files
 
-__all__ = ["ANCHORS", "CONTEXT", "GIVEN_NAMES", "QUALIFIERS", "TECHNICAL", "is_pronounceable", "split_compound"]
+__all__ = [
+    "ANCHORS",
+    "CAPITALISED_NAMES",
+    "CONTEXT",
+    "GIVEN_NAMES",
+    "QUALIFIERS",
+    "TECHNICAL",
+    "is_pronounceable",
+    "split_compound",
+]
 
 PIECES_MAX = 5  # Longest public compound of the Go toolchain: no-size-specialized-malloc.
 PIECE_CHARS_MIN = 3  # Shorter pieces would let almost any letters pass as a compound.
@@ -32,7 +41,9 @@ _models = _sections("model-words.txt")
 TECHNICAL = _technical["letters only"] | _technical["with digits"]
 ANCHORS = _models["families and providers"]
 QUALIFIERS = _models["qualifiers"]
-GIVEN_NAMES = _sections("given-names.txt")["names"]
+_names = _sections("given-names.txt")
+GIVEN_NAMES = _names["names"]
+CAPITALISED_NAMES = _names["capitalised"]
 CONTEXT = _sections("context-words.txt")
 
 
