@@ -19,6 +19,7 @@ import tomlkit
 from tomlkit.items import InlineTable, Table
 
 from carojournal.config_keys import SECTION
+from carojournal.durable import sync_directory
 from carojournal.errors import ConfigError, JournalBusy, JournalIOError
 from carojournal.policy import CONFIG_BYTES_MAX, file_signature
 
@@ -176,7 +177,7 @@ def _locked(directory: str) -> "Iterator[None]":
             else:
                 break
         yield
-        os.fsync(descriptor)
+        sync_directory(directory)
     finally:
         os.close(descriptor)
 
@@ -205,7 +206,10 @@ def _write(descriptor: int, data: bytes, like: os.stat_result | None) -> None:
 
 
 def _replace(path: str, data: bytes, like: os.stat_result | None, signature: str) -> None:
-    """Put *data* in the place of *path* with the owner and mode of *like*, unless it is no longer what was read."""
+    """Put *data* in the place of *path* with the owner and mode of *like*, unless it is no longer what was read.
+
+    Both conditions are why this is not `durable.write_file`.
+    """
     # Under the directory's lock one name serves all, and what a killed edit leaves behind the next one takes away.
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.carojournal")
     with contextlib.suppress(FileNotFoundError):

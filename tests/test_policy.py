@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from carojournal import config, policy
 from carojournal.policy import Policy, encode_snapshot, environment_limits, parse_snapshot, resolve, says
 
+TREE = os.path.dirname(os.path.dirname(config.__file__))
 NO_ADMIN = "/nonexistent/telemetry.toml"
 YES = 'consent = { answer = "yes", version = 1, at = "2026-05-04T03:02:01Z" }\n'
 ON = "[telemetry]\nenabled = true\nair_gapped = false\n" + YES
@@ -340,7 +341,7 @@ def test_policy_loads_nothing_heavy_where_the_snapshot_holds(user, root):
         "print([name for name in ('tomllib', 're', 'dataclasses', 'typing', 'json') if name in sys.modules])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-S", "-E", "-c", f"import sys; sys.path.insert(0, {os.getcwd()!r})\n{program}"],
+        [sys.executable, "-S", "-E", "-c", f"import sys; sys.path.insert(0, {TREE!r})\n{program}"],
         capture_output=True,
         text=True,
         check=True,
