@@ -69,6 +69,15 @@ def check_root(root: str) -> None:
         raise carojournal.errors.UnsafeRoot(root, "is writable by others (chmod go-w)")
 
 
+def _is_safe(root: str) -> bool:
+    """Tell whether *root* may be written to: a count must not end up where an event may not."""
+    try:
+        check_root(root)
+    except (OSError, carojournal.errors.UnsafeRoot):
+        return False
+    return True
+
+
 def _reason(error: BaseException) -> str:
     """Return the drop reason (`drops.DROP_REASONS`) for what kept an event from being written."""
     if isinstance(error, carojournal.errors.SpoolFull):
@@ -114,6 +123,7 @@ class Journal:
         self._no_telemetry = no_telemetry
         self._admin = admin
         self._lock = allocate_lock()
+        self._tally = allocate_lock()
         self._closed = False
         self._lanes: list[Lane] = []
         self._identity: Identity | None = None
@@ -265,7 +275,7 @@ class Journal:
         payload = found.payload(now_ms, self._session, self._run, self._ordinal(found))
         with self._lock:
             identity = self._write((payload,), now_ms)
-        self._counts["recorded"] += 1
+            self._counts["recorded"] += 1
         if self._pending:
             self._count({})
         return identity
@@ -318,7 +328,7 @@ class Journal:
             if payloads:
                 with self._lock:
                     self._write(payloads, now_ms)
-                self._counts["recorded"] += len(payloads)
+                    self._counts["recorded"] += len(payloads)
         except carojournal.errors.JournalOff:
             return 0
         except Exception as error:  # noqa: BLE001 - runs in a thread that nobody watches
@@ -353,12 +363,12 @@ class Journal:
 
     def _count(self, counts: dict[str, int]) -> None:
         """Count in memory at once and in the file `drops` as soon as that is possible."""
-        for key, more in counts.items():
-            self._reasons[key] = self._reasons.get(key, 0) + more
-            self._pending[key] = self._pending.get(key, 0) + more
-        pending, self._pending = self._pending, {}
-        if not carojournal.drops.add_counts(self.root, pending):
-            self._pending = {key: pending.get(key, 0) + self._pending.get(key, 0) for key in {*pending, *self._pending}}
+        with self._tally:
+            for key, more in counts.items():
+                self._reasons[key] = self._reasons.get(key, 0) + more
+                self._pending[key] = self._pending.get(key, 0) + more
+            if carojournal.drops.add_counts(self.root, self._pending):
+                self._pending = {}
 
     def _refused(self, refusals: "Collection[tuple[str, str, str]]") -> None:
         if not refusals:
@@ -376,13 +386,14 @@ class Journal:
         """
         if self._pid != os.getpid():
             self._after_fork()
-        self._resolve()
-        if not self._on:
-            raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
-        if not self._session or now_ms // _DAY_MS != self._day or self._identity_changed():
-            self._prepare(now_ms)
-        self._from_ms = now_ms
-        self._until_ms = min(now_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
+        with self._lock:
+            self._resolve()
+            if not self._on:
+                raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
+            if not self._session or now_ms // _DAY_MS != self._day or self._identity_changed():
+                self._prepare(now_ms)
+            self._from_ms = now_ms
+            self._until_ms = min(now_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
 
     def _judged(self, found: "redact.Accepted | redact.Refused | None") -> redact.Accepted | None:
         """Return what may be stored, None if the level leaves it out.  Counts refusals; raises EventRefused."""
@@ -408,7 +419,7 @@ class Journal:
             return None
         with self._lock:
             identity = self._write(payloads, now_ms)
-        self._counts["recorded"] += len(payloads)
+            self._counts["recorded"] += len(payloads)
         if self._pending:
             self._count({})
         return identity
@@ -505,6 +516,7 @@ class Journal:
         """In the child: a lock descriptor inherited from the parent would share the parent's locks."""
         self._pid = os.getpid()
         self._lock = allocate_lock()
+        self._tally = allocate_lock()
         self._drop_lanes()
 
     def close(self) -> None:

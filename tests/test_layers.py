@@ -1,0 +1,154 @@
+"""The structure, held by force: import budget of the hot path, layers, one importer for each third-party package."""
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+THIRD_PARTY = {
+    "argh": "carojournal.cli.parser",
+    "cbor2": "carojournal.codec",
+    "filelock": "carojournal.locks",
+    "dateutil": "carojournal.times",
+    "tomlkit": "carojournal.config_edit",
+    "zstandard": "carojournal.zstd",
+    "requests": "carobatch.http",
+    "cryptography": "carobatch.sshsig",
+    "pyrage": "carobatch.age",
+}
+HOT = {
+    "carojournal",
+    "carojournal.cbor",
+    "carojournal.events",
+    "carojournal.frame",
+    "carojournal.grammars",
+    "carojournal.identity",
+    "carojournal.journal",
+    "carojournal.lanes",
+    "carojournal.paths",
+    "carojournal.policy",
+    "carojournal.redact",
+}
+HOT_STDLIB = {"_thread", "fcntl", "os", "sys", "time", "zlib"}
+# Layers from the bottom; a module may import its own layer's lower neighbours and anything below.
+HOT_ORDER = (
+    "carojournal.events",
+    "carojournal.errors",
+    "carojournal.cbor",
+    "carojournal.cbordecode",
+    "carojournal.shape",
+    "carojournal.grammars",
+    "carojournal.frame",
+    "carojournal.paths",
+    "carojournal.policy",
+    "carojournal.redact",
+    "carojournal.identity",
+    "carojournal.drops",
+    "carojournal.spool",
+    "carojournal.lanes",
+    "carojournal.journal",
+)
+
+
+def fresh(code, *arguments):
+    """Return what *code* prints in an interpreter of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"HOME": "/nonexistent", "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join((HERE, f"{HERE}/tools"))},
+    )
+    return done.stdout.split()
+
+
+def modules():
+    """Yield (module name, path) of every module of both packages."""
+    for top in ("carojournal", "tools/carobatch"):
+        for folder, _, files in os.walk(os.path.join(HERE, top)):
+            for name in files:
+                if name.endswith(".py"):
+                    path = os.path.join(folder, name)
+                    dotted = os.path.relpath(path, os.path.join(HERE, "tools") if top != "carojournal" else HERE)
+                    yield dotted[:-3].replace(os.sep, ".").removesuffix(".__init__"), path
+
+
+def imports(path, *, top_level=False):
+    """Return the names that a module imports; only at import time if *top_level* (TYPE_CHECKING blocks left out)."""
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    found = set()
+
+    def visit(node):
+        for child in ast.iter_child_nodes(node):
+            if top_level and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                found.add(child.module)
+                found.update(f"{child.module}.{alias.name}" for alias in child.names)
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+def test_a_first_event_imports_the_hot_path_and_nothing_else(tmp_path):
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "from carojournal import Journal\n"
+        "journal = Journal.open(sys.argv[1], admin='/nonexistent')\n"
+        "assert journal.record('session_start', caro_version='1.1.0', os='linux')\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    first = set(fresh(code, str(tmp_path / "root")))
+    assert first - {"carojournal.drops", "carojournal.spool", "carojournal.errors"} - HOT_STDLIB == HOT
+    assert set(fresh(code, str(tmp_path / "root"))) - HOT_STDLIB == HOT
+
+
+def test_a_disabled_journal_imports_no_more(tmp_path):
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "from carojournal import Journal\n"
+        "assert not Journal.open(sys.argv[1], mode='off').record('session_start')\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    assert set(fresh(code, str(tmp_path / "root"))) - HOT_STDLIB <= HOT
+
+
+def test_importing_the_package_imports_nothing():
+    assert fresh("import sys; b = set(sys.modules); import carojournal; print(*(set(sys.modules) - b))") == ["carojournal"]
+
+
+@pytest.mark.parametrize("name", HOT_ORDER)
+def test_hot_modules_import_only_lower_ones_and_the_five_of_the_standard_library(name):
+    path = os.path.join(HERE, name.replace(".", os.sep) + ".py")
+    below = set(HOT_ORDER[: HOT_ORDER.index(name)]) | {"carojournal"}
+    allowed = below | HOT_STDLIB
+    for imported in imports(path, top_level=True):
+        assert imported in allowed or imported.rpartition(".")[0] in allowed, f"{name} imports {imported}"
+
+
+def test_carojournal_never_imports_carobatch():
+    for name, path in modules():
+        if name.startswith("carojournal") and name != "carojournal.cli.demo" and name != "carojournal.demo":
+            assert not {used for used in imports(path) if used and used.startswith("carobatch")}, name
+
+
+@pytest.mark.parametrize("package", THIRD_PARTY)
+def test_one_third_party_package_has_one_importing_module(package):
+    users = {name for name, path in modules() if any((used or "").split(".")[0] == package for used in imports(path))}
+    assert users <= {THIRD_PARTY[package]}
+
+
+def test_no_other_third_party_package_is_imported():
+    known = set(sys.stdlib_module_names) | {"carojournal", "carobatch"} | set(THIRD_PARTY)
+    for name, path in modules():
+        strangers = {used.split(".")[0] for used in imports(path) if used} - known
+        assert not strangers, f"{name} imports {strangers}"
