@@ -125,6 +125,7 @@ class Journal:
         self._lock = allocate_lock()
         self._tally = allocate_lock()
         self._closed = False
+        self._checked = False
         self._lanes: list[Lane] = []
         self._identity: Identity | None = None
         self._identity_seen = (-1, -1)
@@ -367,7 +368,8 @@ class Journal:
             for key, more in counts.items():
                 self._reasons[key] = self._reasons.get(key, 0) + more
                 self._pending[key] = self._pending.get(key, 0) + more
-            if carojournal.drops.add_counts(self.root, self._pending):
+            # Not before the root has been looked at: a place that is not ours gets no file of ours.
+            if self._checked and carojournal.drops.add_counts(self.root, self._pending):
                 self._pending = {}
 
     def _refused(self, refusals: "Collection[tuple[str, str, str]]") -> None:
@@ -458,12 +460,14 @@ class Journal:
 
     def _prepare(self, now_ms: int) -> None:
         """Make sure of root, identity, run and today's session.  Raises OSError, UnsafeRoot, EventRefused."""
+        self._checked = False
         try:
             check_root(self.root)
         except FileNotFoundError:
             make_root(self.root)
             check_root(self.root)
             self._drop_lanes()
+        self._checked = True
         self._identity = open_identity(self.root, now_ms, self._random)
         if not os.path.lexists(f"{self.root}/drops"):
             carojournal.drops.create_drops(self.root)

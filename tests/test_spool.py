@@ -1,0 +1,193 @@
+"""The bound: everything counts, the oldest goes first, every loss is a record before the file is gone."""
+
+import os
+
+import pytest
+import segments_by_hand as by_hand
+
+from carojournal import Journal, cbor, lanes, policy, spool
+from carojournal.errors import JournalIOError, SpoolFull
+
+CAP = 700_000  # 40 segments would be below the minimum: segments of 17,500 bytes, quick to fill.
+
+
+@pytest.fixture
+def small(home, clock, monkeypatch):
+    """A journal whose spool is bounded at CAP."""
+    resolve = policy.resolve
+
+    def bounded(*args, **keywords):
+        found = resolve(*args, **keywords)
+        found.cap_bytes = CAP
+        return found
+
+    monkeypatch.setattr(policy, "resolve", bounded)
+    with Journal.open(clock=clock, admin="/nonexistent") as opened:
+        yield opened
+
+
+def fill(journal, clock, events, generated):
+    for _ in range(events):
+        clock.advance(1)
+        assert journal.record("command_generated", **generated)
+
+
+def size(root):
+    return sum(spent for _, _, spent in spool.usage(root))
+
+
+def losses(root):
+    """Return the losses that count, by hand: named segments that are gone, with what they carried."""
+    present = {segment for path in by_hand.segment_paths(root) for segment, _, _ in by_hand.records(path)}
+    events = 0
+    seen = set()
+    for loss in by_hand.controls(root, "loss"):
+        if loss["segment"] in present or loss["segment"] in seen:
+            continue
+        seen.add(loss["segment"])
+        events += loss["events"] + sum(row["events"] for row in loss["carried"])
+    return events
+
+
+def test_the_spool_never_exceeds_cap_and_conserves_every_event(small, root, clock, generated):
+    acked = 0
+    for _ in range(40):
+        fill(small, clock, 250, generated)
+        acked += 250
+        assert size(root) <= CAP + policy.segment_limit(CAP, 0)
+        assert acked == len(by_hand.events(root)) + losses(root)
+    assert losses(root) > 5_000
+
+
+def test_the_oldest_segment_goes_first(small, root, clock, generated):
+    fill(small, clock, 4_000, generated)
+    seen = [value["timestamp"] for _, _, value in by_hand.events(root)]
+    assert max(seen) == clock.now_ms
+    assert len(seen) == max(seen) - min(seen) + 1
+
+
+def test_a_loss_record_names_segment_range_count_and_bytes(small, root, clock, generated):
+    fill(small, clock, 1_000, generated)
+    paths = sorted(os.listdir(f"{root}/segments"))
+    oldest = f"{root}/segments/{paths[0]}"
+    records = [(segment, seq) for segment, seq, value in by_hand.records(oldest) if "event" in value]
+    expected = {
+        "record": "loss",
+        "reason": "evicted",
+        "segment": records[0][0],
+        "first_seq": records[0][1],
+        "last_seq": records[-1][1],
+        "events": len(records),
+        "bytes": os.stat(oldest).st_size,
+        "carried": [],
+    }
+    while os.path.exists(oldest):
+        fill(small, clock, 10, generated)
+    assert by_hand.controls(root, "loss")[0] == expected
+
+
+def test_everything_below_the_root_counts_but_the_identity(journal, root):
+    journal.record("session_start", caro_version="1.1.0", os="linux")
+    os.makedirs(f"{root}/outbox/deeper")
+    for name, length in (("outbox/deeper/a", 10), ("index.sqlite3", 20), ("quarantine.bin", 30), ("policy", 40)):
+        with open(f"{root}/{name}", "wb") as file:
+            file.write(bytes(length))
+    files = {os.path.join(folder, name): spent for folder, name, spent in spool.usage(root)}
+    walked = {
+        os.path.relpath(os.path.join(folder, name), root): os.stat(os.path.join(folder, name)).st_size
+        for folder, _, names in os.walk(root)
+        for name in names
+    }
+    del walked["journal"]
+    assert files == walked
+
+
+def test_what_a_batch_names_is_not_evicted(small, root, clock, generated):
+    fill(small, clock, 100, generated)
+    oldest = sorted(os.listdir(f"{root}/segments"))[0]
+    os.mkdir(f"{root}/outbox")
+    with open(f"{root}/outbox/batch", "wb") as file:
+        file.write(b"plan " + bytes.fromhex(oldest[17:49]))
+    fill(small, clock, 6_000, generated)
+    assert os.path.exists(f"{root}/segments/{oldest}")
+    assert losses(root) > 0
+
+
+def test_no_room_at_all_is_a_counted_drop(small, root, clock, generated):
+    fill(small, clock, 10, generated)
+    os.mkdir(f"{root}/quarantine")
+    with open(f"{root}/quarantine/x", "wb") as file:
+        file.truncate(CAP)
+    kept = sum(small.record("command_generated", **generated) for _ in range(400))
+    assert 0 < kept < 400
+    assert small.stats["reasons"] == {"drop spool_full": 400 - kept}
+    with pytest.raises(SpoolFull):
+        small.append("command_generated", **generated)
+    os.truncate(f"{root}/quarantine/x", 0)
+    assert small.record("command_generated", **generated)
+
+
+def test_a_crash_between_loss_record_and_unlink_is_made_good(small, root, clock, generated, monkeypatch):
+    fill(small, clock, 2_500, generated)
+    before = losses(root)
+
+    def crash(victims):
+        raise OSError(5, "the process died here")
+
+    monkeypatch.setattr(spool, "remove", crash)
+    acked = 2_500
+    while not small.stats["dropped"]:
+        clock.advance(1)
+        acked += small.record("command_generated", **generated)
+    monkeypatch.undo()
+    # The loss record is there, the file too: nothing is lost yet, and nothing is counted as lost.
+    present = len(by_hand.events(root))
+    assert present + losses(root) == acked
+    assert losses(root) == before
+    monkeypatch.setattr(policy, "resolve", lambda *_, **__: small.policy)
+    fill(small, clock, 500, generated)
+    assert len(by_hand.events(root)) + losses(root) == acked + 500
+
+
+def test_a_damaged_segment_is_evicted_with_what_its_numbers_say(small, root, clock, generated):
+    fill(small, clock, 200, generated)
+    oldest = f"{root}/segments/{sorted(os.listdir(f'{root}/segments'))[0]}"
+    events = sum("event" in value for _, _, value in by_hand.records(oldest))
+    with open(oldest, "r+b") as file:
+        file.seek(1_000)
+        file.write(bytes(50))
+    os.rename(oldest, f"{oldest}~")
+    ((_, first, last, count, carried),) = spool.describe(f"{oldest}~")
+    assert (first, last, count, carried) == (1, events, events, {})
+
+
+def test_many_lanes_stay_below_the_cap(small, root, clock, generated):
+    fill(small, clock, 2_800, generated)
+    for number in range(1, 20):
+        lane = lanes.Lane(root, number, CAP, os.urandom)
+        payload = cbor.encode_map({"event": "x" * 400})
+        while lane._size < lane.limit - 500:
+            lane.append([payload], clock.now_ms, 0, sync=False)
+        lane.close()
+        assert size(root) <= CAP + policy.segment_limit(CAP, 0)
+
+
+def test_idle_lanes_are_closed_when_a_segment_is_started(small, root, clock, generated):
+    fill(small, clock, 1, generated)
+    lane = lanes.Lane(root, 5, CAP, os.urandom)
+    lane.append([cbor.encode_map({"event": "x"})], clock.now_ms, 0, sync=False)
+    lane.close()
+    os.utime(f"{root}/lanes/5.seg", ns=(0, (clock.now_ms - lanes.LANE_IDLE_MS_MAX - 1) * 1_000_000))
+    fill(small, clock, 100, generated)
+    assert not os.path.exists(f"{root}/lanes/5.seg")
+
+
+@pytest.mark.parametrize("cap", [400_000, 1_000_000, 10_000_000, 10**9])
+def test_all_lanes_together_fit_any_cap(cap):
+    assert sum(policy.segment_limit(cap, lane) for lane in range(lanes.LANES_MAX)) <= cap
+
+
+def test_an_unreadable_root_is_an_error_not_an_exception_of_record(tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        spool.make_room(str(tmp_path / "none"), CAP, 0)
+    assert issubclass(SpoolFull, JournalIOError)
