@@ -173,7 +173,14 @@ def test_an_unknown_word_passes_only_when_it_reads_like_a_product(word, expected
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("openai/zorblax-9", True), ("zorblax/other", False), ("openai/alice-9", False)]
+    ("text", "expected"),
+    [
+        ("openai/zorblax-9", True),
+        ("zorblax-labs/zorblax-2", True),
+        ("zorblax/notes-2", False),
+        ("zorblax/other", False),
+        ("openai/alice-9", False),
+    ],
 )
 def test_one_new_word_is_a_model_only_in_good_company(text, expected):
     assert models.is_model(text) is expected

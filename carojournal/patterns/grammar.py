@@ -72,6 +72,7 @@ _COUNTER_PROGRAMS = CONTEXT["counter programs"]
 _PROGRAM_HOSTS = CONTEXT["program hosts"]
 _CODE_HOSTS = CONTEXT["code hosts"]
 _CODE_OWNERS = CONTEXT["code owners"]
+_ATTRIBUTE_WORDS = CONTEXT["attribute words"]
 _ATTRIBUTE_ENDINGS_OF_TWO = frozenset(("id", "io", "ip", "os", "ms", "ns", "db", "vm"))
 
 
@@ -157,12 +158,15 @@ def _is_compound(text: str, parts: list[str]) -> bool:
     if is_request or is_command or _is_machine(text, parts) or text in _ACCOUNTS:
         return False
     letters = [part for part in parts if len(part) == 1 and part.isalpha()]  # "c-shared", "z_os"
-    return len(letters) <= 1 and all(part in letters or _is_known(part) for part in parts)
+    more = _ATTRIBUTE_WORDS if "." in text else frozenset()
+    return len(letters) <= 1 and all(part in letters or part in more or _is_known(part) for part in parts)
 
 
 def _is_single(text: str) -> bool:
     lower = text.lower()
-    if lower in GIVEN_NAMES or text in _SINGLE_REFUSED or (text.istitle() and lower in CAPITALISED_NAMES):
+    if lower in GIVEN_NAMES or (text.istitle() and lower in CAPITALISED_NAMES):
+        return False
+    if lower in _SINGLE_REFUSED and text != "HEAD":  # a method of HTTP
         return False
     if text.islower() or text.isupper() or text.istitle():
         return lower in TECHNICAL or (lower[0] == "v" and lower[1:].isdigit() and _is_known(lower))

@@ -3,8 +3,9 @@
     name   = token ((":" | "/" | "." | "@" | "_" | "-") token)*
     token  = family or provider | qualifier | technical word | number | size | family with a number
 
-At least one family or provider anchors a name.  New models appear monthly, so one unknown word is let through when it
-reads like a product's name and at least two other tokens speak for a model; given names and random letters never are.
+At least one family or provider anchors a name, or a maker whose name stands in it twice. New models appear monthly, so
+one unknown word is let through when it reads like a product's name and at least two other tokens speak for a model;
+given names and random letters never are.
 """
 
 import re
@@ -43,11 +44,18 @@ def is_model(text: str) -> bool:
     if text.rpartition(".")[2].partition(":")[0] in _HOST_ENDINGS or _is_person(tokens):
         return False
     kinds = [_kind(token) for token in tokens]
-    if ("anchor" not in kinds and not _TAG.search(text)) or kinds.count("number") > NUMBERS_MAX:
+    unknown = sorted({token for token, kind in zip(tokens, kinds, strict=True) if kind == "unknown"})
+    anchored = "anchor" in kinds or _TAG.search(text) is not None or _is_own_maker(text, unknown)
+    if not anchored or kinds.count("number") > NUMBERS_MAX:
         return False
-    unknown = [token for token, kind in zip(tokens, kinds, strict=True) if kind == "unknown"]
     evidence = sum(kind in ("anchor", "number", "qualifier") for kind in kinds)
     return not unknown or (len(unknown) == 1 and _is_product(unknown[0], evidence))
+
+
+def _is_own_maker(text: str, unknown: list[str]) -> bool:
+    """Tell whether the one unknown word names both maker and model: `zorblax-labs/zorblax-2`."""
+    maker, _, name = text.lower().partition("/")
+    return len(unknown) == 1 and unknown[0] in _SEPARATORS.split(maker) and unknown[0] in _SEPARATORS.split(name)
 
 
 def _is_product(token: str, evidence: int) -> bool:

@@ -98,7 +98,7 @@ def _is_split(parts: list[object]) -> bool:
     parts = parts[:JOINED_ITEMS_MAX]
     texts = [_text(part) for part in parts if isinstance(part, str | bytes)]
     if len(texts) > 1 and any(vetoes(glue.join(texts)) for glue in ("", ".")):
-        return True
+        return not any(map(vetoes, texts))
     numbers = [str(part) for part in parts if type(part) is int and part >= 100]
     return len(numbers) > 1 and is_card("".join(numbers))
 
