@@ -14,12 +14,14 @@ imported; `--help` uses the table of verbs alone.  Errors become one line on sta
 traceback, and no word of the user's is repeated that might be sensitive.
 """
 
+import argparse
 import contextlib
 import functools
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import argh
 
@@ -48,7 +50,20 @@ def _without_values(message: str) -> str:
 
 
 class _Parser(argh.ArghParser):
-    """argparse exits 2 on a usage error and prints ten lines; ours raises and becomes one line and 64."""
+    """argparse exits 2 on a usage error and prints ten lines; ours raises and becomes one line and 64.
+
+    argh guesses one-letter flags.  One that nobody declared would become an interface, or clash with one that is:
+    `declared` holds, for the verb that was called, every parameter's own flags, and only those pass.
+    """
+
+    declared: "Mapping[str, Mapping[str, object]]" = MappingProxyType({})
+
+    def add_argument(self, *names: str, **keywords: Any) -> argparse.Action:
+        """Add an option under its long name and the one-letter flags that its verb declares."""
+        dest = max(names, key=len).lstrip("-").replace("-", "_")
+        own: Any = self.declared.get(dest, {}).get("flags", ("-h",))
+        kept = [name for name in names if len(name) != 2 or name[0] != "-" or name in own]
+        return super().add_argument(*kept, **keywords)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{_without_values(message)} (see '{self.prog} --help')")
@@ -61,19 +76,6 @@ def _annotated(function: "Callable[..., int | None]", options: "Mapping[str, Map
         if isinstance(flags, str):
             flags = (flags,)
         argh.arg(*flags, **keywords)(function)  # type: ignore[misc]
-
-
-def _drop_guessed_flags(parser: argh.ArghParser, declared: "Mapping[str, Mapping[str, object]]") -> None:
-    """Take back the one-letter flags that argh guesses: a flag that nobody declared would become an interface."""
-    for group in parser._actions:  # noqa: SLF001 - argparse has no public way to list a subparser's options
-        for verb in getattr(group, "choices", None) or {}:
-            inner = group.choices[verb]  # type: ignore[index]
-            for action in inner._actions:
-                flags = declared.get(action.dest, {}).get("flags", ())
-                for flag in [flag for flag in action.option_strings if len(flag) == 2 and flag != "-h"]:
-                    if flag not in flags:  # type: ignore[operator]
-                        action.option_strings.remove(flag)
-                        del inner._option_string_actions[flag]
 
 
 def _verb(package: str, verb: str) -> "tuple[Callable[..., int | None], list[int], Mapping[str, Mapping[str, object]]]":
@@ -109,8 +111,8 @@ def _dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str
     policy = argh.assembling.NameMappingPolicy.BY_NAME_IF_KWONLY
     if called in verbs:
         function, codes, options = _verb(package, called)
+        _Parser.declared = options
         parser.add_commands([function], name_mapping_policy=policy)
-        _drop_guessed_flags(parser, options)
         argh.dispatch(parser, argv=words, output_file=sys.stdout, raw_output=True)
         return codes[-1] if codes else 0
     if not called.startswith("-"):
