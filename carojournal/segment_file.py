@@ -189,10 +189,20 @@ def _ends_sealed(segment: bytes, tail: bytes) -> bool:
     return found is not None and b"frecorddseal" in tail[found[1] : found[2]]
 
 
+def _began(data: bytes) -> bool:
+    """Tell whether *data* is the beginning of a segment whose header never arrived in full."""
+    if not data.strip(b"\0") or LABEL.startswith(data):
+        return True
+    try:
+        return data.startswith(LABEL) and decode_record(NO_SEGMENT, data, FIRST_RECORD_OFFSET) is None
+    except CorruptRecord:
+        return False
+
+
 def describe_file(
     path: str, state: str, *, named: tuple[bytes, int] | None = None, lane: int | None = None
 ) -> SegmentInfo | Damage | None:
-    """Return what the segment file at *path* is; Damage if it is none of ours, None if it is empty.
+    """Return what the segment file at *path* is; Damage if it is none of ours, None if nothing was written to it yet.
 
     *named* is (uuid, created us) as the file's name or the lane's lock file has it, *lane* the lane where it is open.
     Raises OSError.
@@ -210,10 +220,15 @@ def describe_file(
     finally:
         os.close(descriptor)
     if not data:
-        return None
+        return None if state == "open" else Damage(path, 0, 0, "header")
     if type(segment) is not bytes:
-        torn = (state == "open" or path.endswith("~")) and (LABEL.startswith(data[:12]) or not data.strip(b"\0"))
-        return Damage(path, 0, size, "header" if data.startswith(LABEL) else "foreign", torn)
+        return Damage(
+            path,
+            0,
+            size,
+            "header" if data.startswith(LABEL) else "foreign",
+            torn=(state == "open" or path.endswith("~")) and _began(data),
+        )
     if header is not None and header.get("version") != FORMAT_VERSION:
         return Damage(path, 0, size, "version")
     header_lane, consent, schema, previous = _facts(header or {})

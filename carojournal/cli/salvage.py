@@ -1,0 +1,41 @@
+"""`carojournal salvage`: copy what is readable out of a damaged journal."""
+
+import os
+
+from carojournal import paths
+from carojournal.cli.exits import DAMAGED
+from carojournal.cli.output import bytes_text, count_text, say
+from carojournal.errors import UsageError
+from carojournal.reader import JournalReader
+from carojournal.recovery import REASONS
+from carojournal.salvage import FORMATS
+from carojournal.salvage import salvage as copy
+
+__all__ = ["OPTIONS", "salvage"]
+
+OPTIONS = {
+    "out": {"flags": ("--out",), "metavar": "FILE", "help": "the new file to write"},
+    "format": {
+        "flags": ("--format",),
+        "choices": tuple(FORMATS),
+        "help": "cborseq: CBOR sequence of [segment, seq, event] (default); ndjson: one JSON object a line",
+    },
+}
+
+
+def salvage(*, out: str = "", format: str = "cborseq") -> int:  # noqa: A002 - the option's name
+    """Copy every event that can be read to a new file, and say what could not be read.
+
+    The journal is not changed.  Exits 65 if anything was unreadable or refused, 0 otherwise.
+    """
+    if not out:
+        raise UsageError("--out FILE is needed")
+    reader = JournalReader(paths.journal_root(os.environ))
+    done = copy(reader, out, format)
+    for item in done.damage:
+        kind = "torn tail" if item.torn else "unreadable"
+        say(f"{kind}: {item.path} at byte {item.offset}, {count_text(item.size, 'byte')}: {REASONS[item.reason]}")
+    if done.refused:
+        say(f"{count_text(done.refused, 'event')} left behind: not what the schema allows")
+    print(f"{count_text(done.events, 'event')}, {bytes_text(done.bytes)} copied to {out}")
+    return DAMAGED if done.refused or any(not item.torn for item in done.damage) else 0

@@ -1,0 +1,226 @@
+"""Verify a journal: read every byte that is kept, say what is damaged, and find what is missing without a reason.
+
+Nothing is repaired and nothing is written.  Three kinds of findings, because they mean different things:
+
+    torn     the unfinished append of a process or machine that died: expected, nothing acknowledged is lost
+    damage   bytes that do not verify
+    gaps     records that must have existed and are gone: a hole in a segment's sequence numbers, a segment that is
+             shorter than its successor says, or the predecessor that a segment names and nobody has.  A predecessor
+             is accounted for if it is still here, if a loss record names it, if a receipt lists it, or if the journal
+             was cleared since the lane began.
+
+One segment is in memory at a time.
+"""
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from carojournal import segments as listing
+from carojournal import verify_files, verify_segment
+from carojournal.errors import JournalIOError
+from carojournal.reader import JournalReader
+from carojournal.segment_file import CLOSED_NAME, Damage, SegmentInfo, describe_file, read_file
+from carojournal.spool import SKIPPABLE_MAGIC
+from carojournal.verify_files import cleared_ms, explained_segments
+from carojournal.verify_segment import Gap, Verified, verify_packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "CLEAN",
+    "DAMAGED",
+    "GAPS",
+    "GAP_REASONS",
+    "REASONS",
+    "TORN",
+    "Report",
+    "explained_segments",
+    "verify",
+    "verify_paths",
+]
+
+CLEAN, TORN, DAMAGED, GAPS = 0, 1, 2, 3  # Exit codes of `carojournal verify`.
+
+REASONS = listing.REASONS | verify_segment.REASONS | verify_files.REASONS
+GAP_REASONS = {
+    "sequence": "sequence numbers are missing inside the segment",
+    "shorter": "the segment ends before the place where its successor says it ended",
+    "previous": "the segment that this one follows is gone, and no loss record, receipt or clearing accounts for it",
+}
+
+
+@dataclass(slots=True)
+class Report:
+    """What `verify` found; counts of files, records, events and bytes that were read, and the findings."""
+
+    root: str
+    files: int = 0
+    records: int = 0
+    events: int = 0
+    bytes: int = 0
+    torn: list[Damage] = field(default_factory=list)
+    damage: list[Damage] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 only torn tails, 2 damage (whatever else there is), 3 unexplained gaps without damage."""
+        if self.damage:
+            return DAMAGED
+        return GAPS if self.gaps else TORN if self.torn else CLEAN
+
+    def merge(self, other: "Report") -> None:
+        """Add what *other* found."""
+        self.files += other.files
+        self.records += other.records
+        self.events += other.events
+        self.bytes += other.bytes
+        self.sort_in([*other.torn, *other.damage])
+        self.gaps += other.gaps
+
+    def sort_in(self, findings: "Iterable[Damage]") -> None:
+        """Add findings, each to its kind, once."""
+        for finding in findings:
+            kind = self.torn if finding.torn else self.damage
+            if finding not in kind:
+                kind.append(finding)
+
+
+def verify(root: str) -> Report:
+    """Check the journal at *root* as a whole.  A missing or empty one is clean.  Raises JournalIOError."""
+    report = Report(root)
+    reader = JournalReader(root)
+    known: dict[bytes, Verified] = {}
+    heads: dict[bytes, SegmentInfo] = {}
+    packed: list[str] = []
+    groups = reader.groups()
+    for group in groups:
+        for info in group:
+            heads.setdefault(info.segment, info)
+            if info.state == "packed":
+                if info.path not in packed:
+                    packed.append(info.path)
+                continue
+            try:
+                done = verify_segment.verify_segment(reader, info)
+            except OSError:
+                report.sort_in([Damage(info.path, 0, info.size, "unreadable")])
+                continue
+            if done is not None:
+                report.files += 1
+                _add(report, known, info.segment, done)
+    for path in packed:
+        _verify_packed(report, known, heads, path)
+    report.sort_in(reader.damage)
+    opened = {group[0].lane: group[0].segment for group in groups if group[0].state == "open"}
+    report.sort_in(verify_files.verify_files(root, {lane: uuid for lane, uuid in opened.items() if lane is not None}))
+    _check_chains(report, reader, known, heads)
+    return report
+
+
+def _add(report: Report, known: dict[bytes, Verified], segment: bytes, done: Verified) -> None:
+    report.sort_in(done.damage)
+    report.gaps += done.gaps
+    before = known.get(segment)
+    if before is None:
+        report.bytes += done.size
+    # A segment that lies in two places counts once, with what the better copy holds.
+    report.records += max(0, done.records - (before.records if before else 0))
+    report.events += max(0, done.events - (before.events if before else 0))
+    if before is None or before.last_seq < done.last_seq:
+        known[segment] = done
+
+
+def _verify_packed(report: Report, known: dict[bytes, Verified], heads: dict[bytes, SegmentInfo], path: str) -> None:
+    report.files += 1
+    try:
+        for segment, done, header in verify_packed(path):
+            if not segment:
+                report.sort_in(done.damage)
+                continue
+            _add(report, known, segment, done)
+            info, previous = heads.get(segment), header.get("previous")
+            if info is not None and info.state == "packed" and type(previous) is list:
+                # The inventory that the listing read is shorter than the section's own header.
+                heads[segment] = replace(info, lane=header["lane"], previous=tuple(previous))  # type: ignore[arg-type]
+    except FileNotFoundError:
+        return
+    except OSError:
+        report.sort_in([Damage(path, 0, 0, "unreadable")])
+
+
+def _check_chains(
+    report: Report, reader: JournalReader, known: dict[bytes, Verified], heads: dict[bytes, SegmentInfo]
+) -> None:
+    """Follow every segment's word on its predecessor."""
+    explained = explained_segments(reader.root)
+    lost = {loss["segment"] for loss in reader.losses()}
+    cleared = cleared_ms(reader.root)
+    damaged = {finding.path for finding in report.damage}
+    for info in heads.values():
+        if info.previous is None:
+            continue
+        segment, last_seq, size = info.previous
+        before = known.get(segment)
+        if before is not None:
+            path = heads[segment].path
+            misses_end = last_seq is not None and before.last_seq < last_seq and path not in damaged and not before.told
+            if misses_end or (size is not None and before.size < size):
+                first = before.last_seq + 1
+                last = last_seq if last_seq is not None and last_seq >= first else None
+                report.gaps.append(Gap(path, before.size, segment, first, last, "shorter"))
+        elif segment in heads or segment in explained or segment in lost or _began_cleared(info, heads, cleared):
+            continue
+        else:
+            report.gaps.append(Gap(info.path, 0, segment, None, last_seq, "previous"))
+
+
+def _began_cleared(info: SegmentInfo, heads: dict[bytes, SegmentInfo], cleared: list[int]) -> bool:
+    """Tell whether what came before *info* may have been cleared: nothing of its lane is left since a clearing."""
+    before = [
+        other.created_us for other in heads.values() if other.lane == info.lane and other.created_us < info.created_us
+    ]
+    since_ms = max(before, default=0) // 1000
+    return any(since_ms <= at <= info.created_us // 1000 for at in cleared)
+
+
+def verify_paths(paths: "Iterable[str]") -> Report:
+    """Check segment and packed files by themselves, or whole journals where a path is a directory.
+
+    Of a file alone it cannot be said whether others are missing.  Raises JournalIOError.
+    """
+    report = Report("")
+    for path in paths:
+        if os.path.isdir(path):
+            report.merge(verify(path))
+            continue
+        try:
+            report.merge(_verify_file(os.path.abspath(path)))
+        except OSError as error:
+            raise JournalIOError("open", path, error.errno, error.strerror or "") from error
+    return report
+
+
+def _verify_file(path: str) -> Report:
+    report = Report(path)
+    if read_file(path, len(SKIPPABLE_MAGIC)) == SKIPPABLE_MAGIC:
+        _verify_packed(report, {}, {}, path)
+        return report
+    folder, base = os.path.split(path)
+    name, lock = CLOSED_NAME.match(base), f"{path.removesuffix('.seg')}.lock"
+    reader = JournalReader(os.path.dirname(folder))
+    if name is None and os.path.exists(lock):
+        what = describe_file(path, "open", named=listing.lock_names(lock))
+    else:
+        what = describe_file(path, "closed", named=(bytes.fromhex(name[2]), int(name[1])) if name else None)
+    report.files = 1
+    if isinstance(what, Damage):
+        report.sort_in([what])
+    elif what is not None:
+        done = verify_segment.verify_segment(reader, what)
+        if done is not None:
+            _add(report, {}, what.segment, done)
+        report.sort_in(reader.damage)
+    return report
