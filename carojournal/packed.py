@@ -17,6 +17,7 @@ The inventory lets a host evict with the standard library alone (`spool.describe
 """
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ __all__ = [
     "iter_content",
     "iter_sections",
     "packed_name",
+    "read_content",
+    "read_frame",
     "read_inventory",
     "rules_hash",
     "split_records",
@@ -195,6 +198,26 @@ def read_inventory(path: str) -> Inventory:
     return inventory
 
 
+def read_content(inventory: Inventory) -> bytes:
+    """Return the content of a packed file, whose hashes all hold.  Raises DamagedData, OSError."""
+    from carojournal import zstd
+
+    content = zstd.decompress(read_frame(inventory), CONTENT_BYTES_MAX, inventory.path)
+    if len(content) != inventory.content_bytes or hashlib.sha256(content).digest() != inventory.content_sha256:
+        raise DamagedData(inventory.path, inventory.start, "the content's SHA-256 does not hold")
+    return content
+
+
+def read_frame(inventory: Inventory) -> bytes:
+    """Return the zstd frame of a packed file, as it is; its SHA-256 holds.  Raises DamagedData, OSError."""
+    with open(inventory.path, "rb") as file:
+        file.seek(inventory.start)
+        frame = file.read(inventory.frame_bytes + 1)
+    if hashlib.sha256(frame).digest() != inventory.frame_sha256:
+        raise DamagedData(inventory.path, inventory.start, "the frame's SHA-256 does not hold")
+    return frame
+
+
 def iter_sections(path: str) -> "Iterator[tuple[dict[str, object], Iterator[tuple[int, bytes]]]]":
     """Yield (header, records) of every section of the packed file at *path*; a record is (seq, payload).
 
@@ -204,14 +227,7 @@ def iter_sections(path: str) -> "Iterator[tuple[dict[str, object], Iterator[tupl
     from carojournal import zstd
 
     inventory = read_inventory(path)
-    with open(path, "rb") as file:
-        file.seek(inventory.start)
-        frame = file.read(inventory.frame_bytes)
-    if hashlib.sha256(frame).digest() != inventory.frame_sha256:
-        raise DamagedData(path, inventory.start, "the frame's SHA-256 does not hold")
-    import io
-
-    reader = zstd.BoundedReader(io.BytesIO(frame), CONTENT_BYTES_MAX, path)
+    reader = zstd.BoundedReader(io.BytesIO(read_frame(inventory)), CONTENT_BYTES_MAX, path)
     for section in iter_content(reader.read, inventory.content_bytes, path):
         yield section.header, split_records(section, path)
 

@@ -42,12 +42,13 @@ _NAME_WITHIN = 64  # Keys shorter than "event" and their values take fewer bytes
 class _Pattern:
     """One event's pattern; its groups are the sequence number and every field that is optional or no enum."""
 
-    __slots__ = ("fields", "fixed", "known", "match", "match_record")
+    __slots__ = ("fields", "fixed", "known", "match", "match_record", "texts")
 
     def __init__(self, name: str) -> None:
         spec = _compile(name)
         assert spec is not None
         self.fields: list[_Field | None] = []
+        self.texts: list[bool] = []
         self.known: set[bytes | None] = {None}
         self.fixed = 0
         keys = sorted((*events.EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
@@ -69,6 +70,7 @@ class _Pattern:
                 }[key]
                 return label + value
             self.fields.append(None)
+            self.texts.append(False)
             return b"(" + label + b"(?>" + _UINT + b"))?+"
         kind = events.TYPES[events.EVENTS[name][1][key][0]]
         words = [re.escape(encode_text(word)) for word in kind[1]] if kind[0] == "enum" else []  # type: ignore[attr-defined]
@@ -80,6 +82,7 @@ class _Pattern:
             "score": _FLOAT,
         }.get(str(kind[0]), _TEXT)
         self.fields.append(field)
+        self.texts.append(kind[0] != "enum")
         return b"(" + label + b"(?>" + value + b"))" + (b"" if field.required else b"?+")
 
     def learn(self, at: int, found: bytes) -> bool:
@@ -90,12 +93,18 @@ class _Pattern:
         if field is None:
             good = type(value) is int and 1 <= value <= GENERATION_MAX and key + encode_int(value) == found
         else:
-            good = field.admit(value) == found
+            good = field.admit(value) == found and not (type(value) is str and self._trips(at, value))
         if good:
             if len(self.known) >= _KNOWN_MAX:
                 self.known = {None}
             self.known.add(found)
         return good
+
+    def _trips(self, at: int, text: str) -> bool:
+        """Tell whether L2 finds something in a text that is no enum member."""
+        from carojournal import patterns
+
+        return self.texts[at] and bool(patterns.scan(text))
 
     def accepts(self, groups: "tuple[bytes | None, ...]") -> bool:
         """Tell whether the head of the map and every field in *groups* hold."""

@@ -1,0 +1,18 @@
+"""The `carobatch` program."""
+
+import sys
+
+__all__ = ["VERBS", "main"]
+
+# verb -> what it is for; the verb's module is `carobatch.cli.<verb>`, imported only when it is called.
+VERBS = {
+    "compact": "seal, pack and merge what the journal keeps",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb and return its exit code (see `carojournal.cli.exits`)."""
+    from carojournal.cli import parser
+
+    words = sys.argv[1:] if argv is None else argv
+    return parser.run("carobatch", "Pack, carry and deliver what caro's journal keeps.", VERBS, "carobatch.cli", words)

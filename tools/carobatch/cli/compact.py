@@ -1,0 +1,83 @@
+"""`carobatch compact`: seal, pack and merge."""
+
+import json as json_
+import os
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from carobatch.cli.common import DIR_OPTION, journal_root, open_store, say_problems
+from carobatch.compact import IDLE_MS
+from carojournal import locks, zstd
+from carojournal.cli.exits import DAMAGED
+from carojournal.cli.output import bytes_text, count_text
+from carojournal.errors import UsageError
+
+if TYPE_CHECKING:
+    from carobatch.compact import Compaction
+
+__all__ = ["OPTIONS", "compact"]
+
+OPTIONS = {
+    "dir": DIR_OPTION,
+    "level": {"type": int, "help": f"zstd level, 1 to 19 (default {zstd.LEVEL_DEFAULT})"},
+    "idle": {"type": float, "help": f"seal lanes that rest for that many seconds (default {IDLE_MS // 1000})"},
+}
+
+
+def compact(
+    *,
+    dir: str = "",  # noqa: A002 - the option's name
+    level: int = zstd.LEVEL_DEFAULT,
+    idle: float = IDLE_MS / 1000,
+    json: bool = False,
+) -> int:
+    """Seal idle lanes, pack closed segments into zstd files, merge small ones.
+
+    Every event is checked against the schema again, every packed file read back before its sources go.  Exit 65:
+    something was damaged or refused and is accounted for in quarantine/; 75: another carobatch is at work.
+    """
+    from carobatch.compact import compact as run
+
+    if level not in zstd.LEVELS or idle < 0:
+        raise UsageError(f"--level is {zstd.LEVELS[0]} to {zstd.LEVELS[-1]}, --idle not negative")
+    root = journal_root(dir)
+    if not os.path.isdir(root):
+        _report(None, 0.0, json=json)
+        return 0
+    with locks.batch_lock(root):
+        start = time.perf_counter()
+        done = run(root, open_store(root, level), time.time_ns() // 1_000_000, int(idle * 1000))
+        seconds = time.perf_counter() - start
+    _report(done, seconds, json=json)
+    say_problems(done.problems)
+    return DAMAGED if done.problems or done.refused or done.damaged_bytes else 0
+
+
+def _report(done: "Compaction | None", seconds: float, *, json: bool) -> None:
+    if json:
+        found = asdict(done) if done else {}
+        ratio = done.source_bytes / done.packed_bytes if done and done.packed_bytes else None
+        json_.dump({**found, "ratio": ratio, "seconds": round(seconds, 3)}, sys.stdout)
+        print()
+        return
+    if done is None or not (done.segments or done.sealed or done.merged):
+        print("nothing to compact")
+        return
+    print(
+        f"{count_text(done.segments, 'segment')} of {count_text(done.events, 'event')} packed into"
+        f" {count_text(done.files, 'file')}"
+    )
+    if done.packed_bytes:
+        print(
+            f"{bytes_text(done.source_bytes)} to {bytes_text(done.packed_bytes)}"
+            f" ({done.source_bytes / done.packed_bytes:.1f} to 1) in {seconds:.2f} s,"
+            f" {done.events / max(seconds, 1e-6):,.0f} events/s"
+        )
+    if done.merged:
+        print(f"{count_text(done.merged, 'small file')} merged")
+    if done.busy:
+        print(f"{count_text(done.busy, 'lane')} busy, left for the next run")
+    if done.refused or done.damaged_bytes:
+        print(f"quarantined: {count_text(done.refused, 'event')} refused, {bytes_text(done.damaged_bytes)} damaged")

@@ -1,0 +1,147 @@
+"""Compaction: lanes -> segments -> packed, one way, and killed anywhere it loses and duplicates nothing.
+
+    1  seal idle lanes                                                   (seal)
+    2  closed segments of one UTC day and consent -> one packed file     (sections, carojournal.packed)
+    3  small packed files of one day and consent -> one larger file
+
+The order of steps within 2 and 3 is what makes a kill harmless: what cannot be packed goes to quarantine/ first; the
+new file is written under another name, synced, put in place, read back and compared byte for byte; only then the
+sources go.  A kill before the last step leaves the same segment in two places, which readers count once (by its uuid)
+and the next run finds equal and finishes.  Everything but sealing happens under batch.lock.
+
+A packed file stays below a tenth of the cap: it is what an eviction takes at a time.  And the bound holds meanwhile:
+a file is only written where it fits below the cap beside its sources, or is smaller than one segment.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from carobatch import quarantine
+from carobatch.merge import day_and_consent, merge_small
+from carobatch.seal import seal_idle_lanes
+from carobatch.sections import section_of
+from carobatch.store import PackedStore
+from carojournal.durable import sync_directory
+from carojournal.errors import DamagedData
+from carojournal.schema_registry import is_known_schema
+from carojournal.segment_file import read_file
+from carojournal.segments import list_segments
+
+if TYPE_CHECKING:
+    from carobatch.sections import Sectioned
+    from carojournal.segment_file import SegmentInfo
+
+__all__ = ["IDLE_MS", "Compaction", "compact"]
+
+IDLE_MS = 60_000  # A host that is busy keeps its segment: it rotates by itself when it is full, old or midnight comes.
+_RATIO_GUESS = 4  # Packed files are three to six times smaller than their sections; a wrong guess costs a second try.
+
+
+@dataclass(slots=True)
+class Compaction:
+    """What one run did.  Sizes are in bytes; `problems` are (path, reason) of what was left as it was."""
+
+    sealed: int = 0
+    busy: int = 0
+    segments: int = 0
+    events: int = 0
+    refused: int = 0
+    damaged_bytes: int = 0
+    source_bytes: int = 0
+    packed_bytes: int = 0
+    files: int = 0
+    merged: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) -> Compaction:
+    """Seal, pack and merge; the caller holds batch.lock.  *store* says where packed files go and how.
+
+    *now_ms* is UTC milliseconds, *idle_ms* how long a lane must rest before it is sealed.  Raises OSError and
+    JournalIOError.
+    """
+    done = Compaction()
+    store.remove_temporaries()
+    done.sealed, done.busy = seal_idle_lanes(root, now_ms, idle_ms)
+    listing = list_segments(root)
+    waiting: dict[tuple[int, int], list[tuple[SegmentInfo, Sectioned]]] = {}
+    for group in listing.groups:
+        closed = [info for info in group if info.state == "closed"]
+        packed = [info for info in group if info.state == "packed"]
+        for info in closed:
+            found = _read(info, done)
+            if found is None:
+                continue
+            if packed:
+                _finish(store, info, found, packed[0], done)
+                continue
+            key = day_and_consent(found.section.header)
+            batch = waiting.setdefault(key, [])
+            batch.append((info, found))
+            if sum(len(other.section.body) for _, other in batch) > store.file_bytes_max * _RATIO_GUESS:
+                _pack(root, store, waiting.pop(key), done)
+    for batch in waiting.values():
+        _pack(root, store, batch, done)
+    done.merged = merge_small(store, done.problems)
+    done.problems += [(damage.path, damage.reason) for damage in listing.damage]
+    return done
+
+
+def _read(info: "SegmentInfo", done: Compaction) -> "Sectioned | None":
+    """Return the closed segment *info* as a section, None if it is gone or of a schema that we do not know."""
+    try:
+        data = read_file(info.path)
+    except FileNotFoundError:
+        return None  # Evicted or cleared meanwhile.
+    if info.schema and not is_known_schema(info.schema):
+        done.problems.append((info.path, "recorded under a schema that this program does not know"))
+        return None
+    return section_of(info, data)
+
+
+def _pack(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Sectioned]]", done: Compaction) -> None:
+    """Turn *batch* into one packed file, or several where one would be too large or would not fit below the cap."""
+    size = sum(info.size for info, _ in batch)
+    data = b""
+    if len(batch) == 1 or store.fits(size // _RATIO_GUESS):
+        data = store.encode([found.section for _, found in batch])
+    if len(batch) > 1 and (not data or len(data) > store.file_bytes_max or not store.fits(len(data))):
+        _pack(root, store, batch[: len(batch) // 2], done)
+        _pack(root, store, batch[len(batch) // 2 :], done)
+        return
+    for info, found in batch:
+        quarantine.keep(root, info.created_us, found)
+    store.write([found.section for _, found in batch], data)
+    for info, found in batch:
+        quarantine.count_refusals(root, found)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(info.path)
+        done.segments += 1
+        done.events += int(found.section.header["events"])  # type: ignore[call-overload]
+        done.refused += len(found.refused)
+        done.damaged_bytes += sum(len(raw) for _, raw, _ in found.damaged)
+    sync_directory(os.path.join(root, "segments"))
+    done.files += 1
+    done.source_bytes += size
+    done.packed_bytes += len(data)
+
+
+def _finish(
+    store: PackedStore, info: "SegmentInfo", found: "Sectioned", packed: "SegmentInfo", done: Compaction
+) -> None:
+    """Remove a source that a killed run had packed already, if the packed file holds all of it."""
+    try:
+        same = any(
+            section.segment == info.segment and section.encode() == found.section.encode()
+            for section in store.sections(packed.path)
+        )
+    except DamagedData as error:
+        done.problems.append((error.path, error.reason))
+        return
+    if not same:
+        done.problems.append((info.path, "differs from its packed copy; both are kept"))
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(info.path)

@@ -1,0 +1,106 @@
+"""Merging small packed files, so that a journal of few events a day is not a thousand files of a kilobyte.
+
+Only files of one UTC day and one consent meet, because a batch never mixes either.  A merged file takes the name of its
+oldest part and replaces it in one rename; the other parts go afterwards.  A kill in between leaves parts whose segments
+all lie in the merged file too: the next run finds them equal and removes them.
+"""
+
+from typing import TYPE_CHECKING
+
+from carobatch.sections import recheck_section
+from carojournal.errors import DamagedData
+
+if TYPE_CHECKING:
+    from carobatch.store import PackedStore
+    from carojournal.packed import Inventory, Section
+
+__all__ = ["day_and_consent", "merge_small"]
+
+_DAY_US = 86_400_000_000
+Problems = list[tuple[str, str]]
+
+
+def day_and_consent(header: dict[str, object]) -> tuple[int, int]:
+    """Return the UTC day (days since 1970) and the consent (ms, 0: none) of a section header or inventory row."""
+    return int(header["created"]) // _DAY_US, int(header["consent"])  # type: ignore[call-overload]
+
+
+def merge_small(store: "PackedStore", problems: Problems) -> int:
+    """Remove repeated packed files and merge small ones; return how many files are fewer.  Raises OSError.
+
+    What cannot be read, or says two things of one segment, stays as it is and goes to *problems*.
+    """
+    inventories = store.inventories(problems)
+    kept = _without_repeats(store, inventories, problems)
+    fewer = len(inventories) - len(kept)
+    groups: dict[tuple[int, int], list[Inventory]] = {}
+    for inventory in kept:
+        keys = {day_and_consent(row) for row in inventory.sections}
+        if len(keys) == 1 and _size(inventory) < store.file_bytes_max // 2:
+            groups.setdefault(keys.pop(), []).append(inventory)
+    for group in groups.values():
+        batch: list[Inventory] = []
+        for inventory in group:
+            if batch and sum(map(_size, batch)) + _size(inventory) > store.file_bytes_max:
+                fewer += _merge(store, batch, problems)
+                batch = []
+            batch.append(inventory)
+        fewer += _merge(store, batch, problems)
+    return fewer
+
+
+def _size(inventory: "Inventory") -> int:
+    return inventory.start + inventory.frame_bytes
+
+
+def _without_repeats(store: "PackedStore", inventories: "list[Inventory]", problems: Problems) -> "list[Inventory]":
+    """Remove every file whose segments all lie, equal, in another one."""
+    places: dict[bytes, list[Inventory]] = {}
+    for inventory in inventories:
+        for row in inventory.sections:
+            places.setdefault(row["segment"], []).append(inventory)  # type: ignore[arg-type]
+    kept = list(inventories)
+    for inventory in inventories:
+        segments = [row["segment"] for row in inventory.sections]
+        for other in kept:
+            if other is inventory or len(other.sections) < len(inventory.sections):
+                continue
+            if any(other not in places[segment] for segment in segments):  # type: ignore[index]
+                continue
+            try:
+                theirs = {section.segment: section.encode() for section in store.sections(other.path)}
+                same = all(theirs.get(part.segment) == part.encode() for part in store.sections(inventory.path))
+            except (DamagedData, FileNotFoundError) as error:
+                problems.append((inventory.path, str(error)))
+                break
+            if not same:
+                problems.append((inventory.path, "another packed file says something else of the same segment"))
+                break
+            store.remove(inventory.path)
+            kept.remove(inventory)
+            break
+    return kept
+
+
+def _merge(store: "PackedStore", batch: "list[Inventory]", problems: Problems) -> int:
+    """Merge *batch* into one file; return how many files are fewer."""
+    if len(batch) < 2 or not store.fits(sum(map(_size, batch))):
+        return 0
+    sections: list[Section] = []
+    try:
+        for inventory in batch:
+            for section in store.sections(inventory.path):
+                checked = section if inventory.checked == store.rules else recheck_section(section).section
+                sections.append(checked)
+    except (DamagedData, FileNotFoundError) as error:
+        problems.append((batch[0].path, str(error)))
+        return 0
+    if len({section.segment for section in sections}) != len(sections):
+        problems.append((batch[0].path, "two packed files hold the same segment"))
+        return 0
+    sections.sort(key=lambda section: (section.header["created"], section.segment))
+    path = store.write(sections, store.encode(sections))
+    for inventory in batch:
+        if inventory.path != path:
+            store.remove(inventory.path)
+    return len(batch) - 1

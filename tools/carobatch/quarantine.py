@@ -1,0 +1,54 @@
+"""What could not be packed or imported: kept beside the journal, counted, never silently deleted.
+
+    quarantine/<created us, 16 digits>-<uuid, 32 hex>.cbor    one deterministic CBOR map
+        record "quarantine", segment (16 bytes)
+        refused [{seq, refusals: [[event, field, reason]]}], damaged [{offset, data, reason}]
+
+Of an event that the allowlist refuses only the reasons are here: what it held must not be kept anywhere.  Damaged bytes
+are the journal's own and are kept as they were.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from carojournal import drops
+from carojournal.codec import dumps
+from carojournal.durable import write_file
+from carojournal.errors import JournalIOError
+
+if TYPE_CHECKING:
+    from carobatch.sections import Sectioned
+
+__all__ = ["FOLDER", "count_refusals", "keep"]
+
+FOLDER = "quarantine"
+
+
+def keep(root: str, created_us: int, found: "Sectioned") -> None:
+    """Write what *found* left out; does nothing if that is nothing.  Raises JournalIOError."""
+    if not found.refused and not found.damaged:
+        return
+    segment = found.section.segment
+    data = dumps(
+        {
+            "record": "quarantine",
+            "segment": segment,
+            "refused": [{"seq": seq, "refusals": [list(row) for row in bad]} for seq, bad in found.refused],
+            "damaged": [{"offset": at, "data": raw, "reason": reason} for at, raw, reason in found.damaged],
+        }
+    )
+    folder = os.path.join(root, FOLDER)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    name = f"{created_us:016d}-{segment.hex()}.cbor"
+    write_file(os.path.join(folder, name), data, overwrite=True, error=JournalIOError)
+
+
+def count_refusals(root: str, found: "Sectioned") -> None:
+    """Count the refused events where `carojournal status` looks.  A busy counter file loses the count, not the gap."""
+    counts: dict[str, int] = {}
+    for _, bad in found.refused:
+        for event, field, reason in bad:
+            key = f"refuse {event} {field} {reason}"
+            counts[key] = counts.get(key, 0) + 1
+    if counts:
+        drops.add_counts(root, counts)

@@ -1,0 +1,193 @@
+"""From the bytes of a closed segment to a section of a packed file, and what of it may not or cannot go there.
+
+Pure: bytes in, values out.  A record keeps its sequence number.  Events that the allowlist refuses today and bytes that
+are damaged stay behind, each named in the section's `gaps`; what is needed to account for them comes back beside it.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from carobatch.recheck import Refusals, refusals
+from carojournal import payload_pattern
+from carojournal.cbor import encode_int
+from carojournal.cbordecode import decode
+from carojournal.errors import DamagedData, MalformedCBOR
+from carojournal.events import SCHEMA_HASH
+from carojournal.lanes import WRITER
+from carojournal.packed import Section, split_records
+from carojournal.scan import scan
+from carojournal.segment_file import read_header
+
+if TYPE_CHECKING:
+    from carojournal.scan import Place, Scan
+    from carojournal.segment_file import SegmentInfo
+
+__all__ = ["Sectioned", "recheck_section", "section_of"]
+
+_LOSS_KEYS = ("record", "reason", "segment", "first_seq", "last_seq", "events", "bytes", "carried")
+
+
+@dataclass(slots=True)
+class Sectioned:
+    """A segment as a section; `refused` are (seq, refusals), `damaged` (offset, bytes, reason) of what was left out."""
+
+    section: Section
+    refused: list[tuple[int, Refusals]] = field(default_factory=list)
+    damaged: list[tuple[int, bytes, str]] = field(default_factory=list)
+
+
+def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
+    """Return the section of the closed segment *info* whose file holds *data*.  Never raises for what *data* holds."""
+    found = scan(data, info.segment)
+    losses: list[dict[str, object]] = []
+    refused: list[tuple[int, Refusals]] = []
+    parts: list[bytes] = []
+    add = parts.append
+    check = payload_pattern.payload_end
+    first = last = -1
+    sealed = False
+    for place in sorted(found.records, key=_by_seq) if _has_disorder(found) else found.records:
+        _, seq, start, end = place
+        payload = data[start:end]
+        if check(payload) != len(payload):
+            if b"frecord" in payload and (control := _control(payload)):
+                sealed = sealed or _take(control, place, data, losses)
+                continue
+            bad = refusals(payload)
+            if bad:
+                refused.append((seq, bad))
+                continue
+        first = seq if first < 0 else first
+        last = seq
+        add(b"\x82" + encode_int(seq) + payload)
+    damaged = [
+        (span.offset, data[span.offset : span.offset + span.size], span.reason)
+        for span in found.spans
+        if not span.torn and span.reason != "order"
+    ]
+    header = {
+        "record": "section",
+        "version": 1,
+        "segment": info.segment,
+        "created": info.created_us,
+        "lane": info.lane,
+        "consent": info.consent_ms,
+        "previous": list(info.previous) if info.previous else None,
+        # A header that cannot be read names no schema; the events have just been checked against ours.
+        "schema": info.schema if len(info.schema) == 32 else SCHEMA_HASH,
+        "writer": str((read_header(data) or {}).get("writer", WRITER)),
+        "records": max((place.seq for place in found.records), default=-1) + 1,
+        "events": len(parts),
+        "first_seq": max(first, 0),
+        "last_seq": max(last, 0),
+        "losses": losses,
+        "gaps": _gaps(found, refused),
+        "source": {
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).digest(),
+            "sealed": sealed,
+            "damaged": info.damaged_tail,
+        },
+    }
+    return Sectioned(Section(header, b"".join(parts)), refused, damaged)
+
+
+def recheck_section(section: Section, name: str = "packed") -> Sectioned:
+    """Return *section* with every event checked against the rules of today; *name* stands in errors as its path.
+
+    Raises DamagedData where the section's records are malformed, or are not those that its header counts.
+    """
+    body = section.body
+    refused: list[tuple[int, Refusals]] = []
+    count, last = 0, -1
+    walk = payload_pattern.records(body)
+    for seq, _, _, at in walk:
+        if seq < 0:
+            break
+        if seq <= last:
+            raise DamagedData(name, at, "a record out of order")
+        count, last = count + 1, seq
+        if count == 1 and seq != section.header["first_seq"]:
+            break
+    else:
+        if count == section.header["events"] and (last == section.header["last_seq"] or not count):
+            return Sectioned(section)
+    # Something is not as usual: take it apart slowly and say what.
+    parts = []
+    for seq, payload in split_records(section, name):
+        bad = refusals(payload)
+        if bad:
+            refused.append((seq, bad))
+        else:
+            parts.append((seq, payload))
+    if not refused:
+        return Sectioned(section)
+    gaps: list[dict[str, object]] = [*section.header["gaps"]]  # type: ignore[misc]
+    header = {
+        **section.header,
+        "events": len(parts),
+        "first_seq": parts[0][0] if parts else 0,
+        "last_seq": parts[-1][0] if parts else 0,
+        "gaps": gaps + _refused_gaps(refused),
+    }
+    return Sectioned(Section(header, b"".join(b"\x82" + encode_int(seq) + raw for seq, raw in parts)), refused)
+
+
+def _by_seq(place: "Place") -> int:
+    return place.seq
+
+
+def _has_disorder(found: "Scan") -> bool:
+    return any(span.reason == "order" for span in found.spans)
+
+
+def _control(payload: bytes) -> dict[str, object] | None:
+    try:
+        control = decode(payload)
+    except MalformedCBOR:
+        return None
+    return control if control.get("record") in ("header", "loss", "seal") else None
+
+
+def _take(control: dict[str, object], place: "Place", data: bytes, losses: list[dict[str, object]]) -> bool:
+    """Note a loss; tell whether the control record is a seal that holds."""
+    if control["record"] == "loss" and set(control) == set(_LOSS_KEYS):
+        losses.append({**control, "seq": place.seq})
+    if control["record"] != "seal":
+        return False
+    before = data[: place.offset]
+    return (
+        control.get("count") == place.seq
+        and control.get("bytes") == place.offset
+        and control.get("sha256") == hashlib.sha256(before).digest()
+    )
+
+
+def _gaps(found: "Scan", refused: list[tuple[int, Refusals]]) -> list[dict[str, object]]:
+    """Return the ranges of sequence numbers that are missing from the section, and why, ascending."""
+    gaps: list[dict[str, object]] = []
+    torn = sum(span.size for span in found.spans if span.torn)
+    lost = sum(span.size for span in found.spans if not span.torn and span.reason != "order")
+    expected = 0
+    for place in sorted(found.records, key=_by_seq):
+        if place.seq > expected:
+            gaps.append({"first_seq": expected, "last_seq": place.seq - 1, "bytes": lost, "reason": "damaged"})
+            lost = 0
+        expected = place.seq + 1
+    if lost:
+        gaps.append({"first_seq": expected, "last_seq": expected, "bytes": lost, "reason": "damaged"})
+    if torn:
+        gaps.append({"first_seq": expected, "last_seq": expected, "bytes": torn, "reason": "torn"})
+    return gaps + _refused_gaps(refused)
+
+
+def _refused_gaps(refused: list[tuple[int, Refusals]]) -> list[dict[str, object]]:
+    gaps: list[dict[str, object]] = []
+    for seq, _ in refused:
+        run = gaps[-1] if gaps else {}
+        if run.get("reason") == "refused" and run["last_seq"] == seq - 1:
+            run["last_seq"] = seq
+        else:
+            gaps.append({"first_seq": seq, "last_seq": seq, "bytes": 0, "reason": "refused"})
+    return gaps

@@ -1,0 +1,96 @@
+"""The folder packed/: how its files are written, read back, found and bounded."""
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from carojournal import packed, spool, zstd
+from carojournal.durable import sync_directory, write_file
+from carojournal.errors import DamagedData, JournalIOError
+from carojournal.policy import segment_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from carojournal.packed import Inventory, Section
+
+__all__ = ["PackedStore"]
+
+_FILES_PER_CAP = 10  # An eviction takes one packed file: no more than a tenth of what is kept.
+_FILE_BYTES_MAX = 8_388_608  # And what one damaged file can cost is bounded whatever the cap.
+
+
+class PackedStore:
+    """Packed files of the journal at *root*, at most *cap_bytes* with everything else; *level* is zstd's."""
+
+    def __init__(self, root: str, cap_bytes: int, level: int = zstd.LEVEL_DEFAULT) -> None:
+        self.root = root
+        self.folder = os.path.join(root, packed.PACKED)
+        self.file_bytes_max = min(cap_bytes // _FILES_PER_CAP, _FILE_BYTES_MAX)
+        self.rules = packed.rules_hash()
+        self._cap_bytes = cap_bytes
+        self._level = level
+
+    def encode(self, sections: "Sequence[Section]") -> bytes:
+        """Return a packed file's bytes; the caller vouches that every event has passed `recheck`."""
+        return packed.encode_packed(sections, self._level, self.rules)
+
+    def fits(self, size: int) -> bool:
+        """Tell whether *size* bytes more stay below the cap, every open lane counted as if it were full."""
+        total = size
+        for folder, name, bytes_ in spool.usage(self.root):
+            lane = name[:-4] if folder == "lanes" and name.endswith(".seg") else ""
+            total += max(bytes_, segment_limit(self._cap_bytes, int(lane)) if lane.isdigit() else 0)
+        return total <= self._cap_bytes
+
+    def write(self, sections: "Sequence[Section]", data: bytes) -> str:
+        """Put *data*, the encoding of *sections*, in its place, read it back and compare it; return its path.
+
+        Raises JournalIOError, DamagedData if what is read is not what was written; the file is then gone again.
+        """
+        header = sections[0].header
+        path = os.path.join(self.folder, packed.packed_name(header["created"], sections[0].segment))  # type: ignore[arg-type]
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        write_file(path, data, overwrite=True, error=JournalIOError)
+        content = packed.read_content(packed.read_inventory(path))
+        if content != b"".join(section.encode() for section in sections):
+            os.unlink(path)
+            raise DamagedData(path, 0, "reads back other than it was written")
+        return path
+
+    def inventories(self, problems: list[tuple[str, str]]) -> "list[Inventory]":
+        """Return the inventories of all packed files, oldest first; what is damaged goes to *problems*."""
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self.folder)):
+                if not name.endswith(packed.SUFFIX) or name.startswith("."):
+                    continue
+                try:
+                    found.append(packed.read_inventory(os.path.join(self.folder, name)))
+                except FileNotFoundError:
+                    continue
+                except DamagedData as error:
+                    problems.append((error.path, error.reason))
+        return found
+
+    def sections(self, path: str) -> "Iterator[Section]":
+        """Yield the sections of a packed file.  Raises DamagedData, OSError."""
+        import io
+
+        inventory = packed.read_inventory(path)
+        content = packed.read_content(inventory)
+        yield from packed.iter_content(io.BytesIO(content).read, len(content), path)
+
+    def remove(self, path: str) -> None:
+        """Unlink a packed file, durably; one that is gone already is fine.  Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        sync_directory(self.folder)
+
+    def remove_temporaries(self) -> None:
+        """Remove what a killed run left half-written; the caller holds batch.lock."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.folder):
+                if name.startswith(".") and name.endswith(".tmp"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(os.path.join(self.folder, name))
