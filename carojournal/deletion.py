@@ -1,0 +1,196 @@
+"""Requests to delete what was sent: the user's word to the receiver, kept until the receiver has confirmed it.
+
+The file `deletion-requests` below the root is text, append-only, one fact a line, each closed by its CRC-32 as in the
+identity file.  `off` and `clear` leave it alone: a request is a promise to the user that outlives both.
+
+    request <32 hex> <UTC ms> <number of sessions> <crc>
+    session <request> <YYYY-MM-DD> <32 hex> <crc>           one session id that the receiver is to delete
+    done <request> <UTC ms> <crc>                           the receiver has confirmed
+
+A request with fewer sessions than its first line says was torn by a crash: it was never confirmed to the user and
+does not count.  Lines name their request, so that two writers at once cannot mix theirs; every write starts with a
+newline, so that a torn line cannot swallow the next.
+
+Which sessions: `mark_sent` notes a day in the identity file before carobatch sends the first byte of that day's
+events, so the ids of other days are never named to anybody.  Where events went out and no day is marked (a copy of an
+older root), every id in the history is asked for.
+"""
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from carojournal.durable import sync_directory
+from carojournal.errors import JournalIOError
+from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX, Identity, line
+from carojournal.lines import good_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = [
+    "REQUESTS",
+    "Request",
+    "acknowledge",
+    "mark_sent",
+    "pending",
+    "queue",
+    "read_identity",
+    "requested_sessions",
+    "requests",
+    "sent_days",
+    "sessions_sent",
+    "was_sent",
+]
+
+REQUESTS = "deletion-requests"
+REQUESTS_BYTES_MAX = 8_000_000  # 100 bytes a session: 200 years of days.
+_TRACES = ("sent", "receipts", "outbox")  # Folders that hold something only if carobatch was about to send.
+
+
+class Request(NamedTuple):
+    """One request: its id (32 hex digits), when it was made (UTC ms), (day, session id) pairs, when confirmed."""
+
+    request: str
+    created_ms: int
+    sessions: tuple[tuple[str, bytes], ...]
+    done_ms: int | None
+
+
+def read_identity(root: str) -> Identity | None:
+    """Return the identity of the journal at *root* without writing anything, None if there is none.  Raises OSError."""
+    path = os.path.join(root, IDENTITY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return Identity(path, os.read(descriptor, IDENTITY_BYTES_MAX), os.urandom)
+    finally:
+        os.close(descriptor)
+
+
+def _append(root: str, name: str, data: bytes) -> None:
+    """Append *data* to the file and wait until it is on the disk."""
+    path = os.path.join(root, name)
+    fresh = not os.path.lexists(path)
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if os.write(descriptor, data) != len(data):
+                raise JournalIOError("write", path, None, "short write")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if fresh:
+            sync_directory(root)
+    except OSError as error:
+        raise JournalIOError("write", path, error.errno, error.strerror or "") from error
+
+
+def sent_days(identity: Identity) -> set[str]:
+    """Return the UTC days (YYYY-MM-DD) of whose events something was, or was about to be, sent."""
+    return {words[1] for words in good_lines(identity.data) if words[0] == "sent" and len(words) == 2}
+
+
+def mark_sent(root: str, day: str) -> None:
+    """Note, durably, that events of the UTC *day* are about to be sent; once a day is enough and more do no harm.
+
+    carobatch calls this before the first byte of a batch goes out.  Raises JournalIOError.
+    """
+    identity = read_identity(root)
+    if identity is None or day not in sent_days(identity):
+        _append(root, IDENTITY, b"\n" + line(f"sent {day}"))
+
+
+def was_sent(root: str, identity: Identity | None) -> bool:
+    """Tell whether anything was ever sent under the ids that the journal still knows."""
+    return bool(identity and sent_days(identity)) or _has_traces(root)
+
+
+def _has_traces(root: str) -> bool:
+    for folder in _TRACES:
+        with contextlib.suppress(OSError), os.scandir(os.path.join(root, folder)) as entries:
+            if any(not entry.name.endswith(".tmp") for entry in entries):
+                return True
+    return False
+
+
+def sessions_sent(root: str, identity: Identity, *, everything: bool = False) -> tuple[tuple[str, bytes], ...]:
+    """Return (day, session id) of the sessions that a request asks for and no earlier one has named, oldest first.
+
+    *everything* asks for all that the journal has used, sent or not.
+    """
+    days = sent_days(identity)
+    asked = requested_sessions(root)
+    everything = everything or (not days and _has_traces(root))
+    return tuple(
+        dict.fromkeys(
+            (day, session)
+            for day, session in identity.history()
+            if (everything or day in days) and session not in asked
+        )
+    )
+
+
+def queue(
+    root: str, sessions: "Iterable[tuple[str, bytes]]", now_ms: int, random: "Callable[[int], bytes]" = os.urandom
+) -> Request:
+    """Store a request for *sessions* durably and return it.  Raises JournalIOError."""
+    wanted = tuple(sessions)
+    name = random(16).hex()
+    lines = [line(f"request {name} {now_ms} {len(wanted)}")]
+    lines += [line(f"session {name} {day} {session.hex()}") for day, session in wanted]
+    _append(root, REQUESTS, b"\n" + b"".join(lines))
+    return Request(name, now_ms, wanted, None)
+
+
+def acknowledge(root: str, request: str, now_ms: int) -> None:
+    """Note, durably, that the receiver has confirmed *request* (32 hex digits).  Raises JournalIOError."""
+    _append(root, REQUESTS, b"\n" + line(f"done {request} {now_ms}"))
+
+
+def requests(root: str) -> list[Request]:
+    """Return every whole request at *root*, oldest first; an absent file holds none.  Raises JournalIOError."""
+    path = os.path.join(root, REQUESTS)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise JournalIOError("open", path, error.errno, error.strerror or "") from error
+    try:
+        with open(descriptor, "rb") as file:
+            data = file.read(REQUESTS_BYTES_MAX)
+    except OSError as error:
+        raise JournalIOError("read", path, error.errno, error.strerror or "") from error
+    heads: dict[str, tuple[int, int]] = {}
+    sessions: dict[str, dict[tuple[str, bytes], None]] = {}
+    done: dict[str, int] = {}
+    for words in good_lines(data):
+        with contextlib.suppress(ValueError):
+            if words[0] == "request" and len(words) == 4:
+                heads.setdefault(words[1], (int(words[2]), int(words[3])))
+            elif words[0] == "session" and len(words) == 4:
+                sessions.setdefault(words[1], {})[words[2], bytes.fromhex(words[3])] = None
+            elif words[0] == "done" and len(words) == 3:
+                done.setdefault(words[1], int(words[2]))
+    return [
+        Request(name, created, tuple(sessions.get(name, ())), done.get(name))
+        for name, (created, count) in heads.items()
+        if len(sessions.get(name, ())) == count
+    ]
+
+
+def pending(root: str) -> list[Request]:
+    """Return the requests that the receiver has not confirmed yet, oldest first.  Raises JournalIOError."""
+    return [request for request in requests(root) if request.done_ms is None]
+
+
+def requested_sessions(root: str) -> frozenset[bytes]:
+    """Return every session id (16 bytes) that a request names, confirmed or not.
+
+    Whoever sends leaves these out for good: what the user had deleted must not arrive again.  Raises JournalIOError.
+    """
+    return frozenset(session for request in requests(root) for _, session in request.sessions)
