@@ -1,0 +1,222 @@
+"""What `carojournal status` tells, as a value: mode and why, what is kept, refused, dropped and lost.
+
+Counts come from the index where there is one; segments without a row are read.  Under mode `off` nothing is written, so
+no index is made; what an earlier choice left behind is still the user's and is counted all the same.  Without a journal
+nothing but the configuration is looked at.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from carojournal import drops, policy, spool
+from carojournal.events import EVENTS, LEVELS
+
+if TYPE_CHECKING:
+    from carojournal.index_queries import Totals
+    from carojournal.reader import JournalReader, SegmentInfo
+
+__all__ = ["Batches", "Kept", "Status", "gather"]
+
+
+@dataclass(slots=True)
+class Kept:
+    """What the journal holds.  Times are UTC milliseconds, None without events.
+
+    `sendable` events were made after a recorded yes; `segments` maps open, closed and packed to how many there are.
+    """
+
+    counts: dict[str, int]
+    others: int = 0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+    sendable: int = 0
+    segments: dict[str, int] = field(default_factory=dict)
+    damaged_bytes: int = 0
+    damaged_places: int = 0
+    torn_bytes: int = 0
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return sum(self.counts.values()) + self.others
+
+
+@dataclass(slots=True)
+class Batches:
+    """What carobatch left: batches under way, receipts, when the newest came (UTC ms), open deletion requests."""
+
+    in_flight: int = 0
+    receipts: int = 0
+    last_ms: int | None = None
+    deletion_requests: int = 0
+
+
+@dataclass(slots=True)
+class Status:
+    """Everything that `carojournal status` shows.  `kept` is None where there is no journal.
+
+    `refusals` are (event, field, reason, count), `losses` maps a reason to (segments, events, bytes), `consent` is None
+    without an answer, else (answer, whether it was given to the current text, UTC ms).
+    """
+
+    root: str
+    mode: str
+    source: str
+    level: str
+    channel: str
+    cap_bytes: int
+    problems: tuple[str, ...]
+    consent: tuple[str, bool, int] | None
+    used_bytes: int = 0
+    kept: Kept | None = None
+    drops: dict[str, int] = field(default_factory=dict)
+    refusals: list[tuple[str, str, str, int]] = field(default_factory=list)
+    losses: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    counters_damaged_bytes: int = 0
+    batches: Batches = field(default_factory=Batches)
+
+
+def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None, admin: str | None = None) -> Status:
+    """Return the status of the journal at *root*.  Raises JournalIOError, OSError if a folder cannot be read.
+
+    *channel* is the host's release channel (default: the program's own), *admin* the administrator's file.
+    """
+    from carojournal import config
+
+    found = policy.resolve(root, channel=channel or config.CHANNEL, environ=environ, admin=admin)
+    consent = config.load_for(environ, admin).consent
+    status = Status(
+        root=root,
+        mode=found.mode,
+        source=found.source,
+        level=LEVELS[found.level],
+        channel=found.channel,
+        cap_bytes=found.cap_bytes,
+        problems=found.problems,
+        consent=(consent.answer, consent.current, consent.at_ms) if consent else None,
+    )
+    if os.path.isdir(root):
+        _add_counters(status)
+        _add_batches(status)
+        status.kept, status.losses = _kept(root, may_write=found.mode != "off")
+        # Last, so that an index that was made just now is counted.
+        status.used_bytes = sum(size for _, _, size in spool.usage(root))
+    return status
+
+
+def _add_counters(status: Status) -> None:
+    counts, status.counters_damaged_bytes = drops.read_counts(status.root)
+    for key, count in sorted(counts.items()):
+        words = key.split(" ")
+        if not count:
+            continue
+        if words[0] == "drop" and len(words) == 2:
+            status.drops[words[1]] = count
+        elif words[0] == "refuse" and len(words) == 4:
+            status.refusals.append((words[1], words[2], words[3], count))
+
+
+def _add_batches(status: Status) -> None:
+    from carojournal import deletion
+
+    batches = status.batches
+    batches.in_flight = len(_files(status.root, "outbox"))
+    receipts = _files(status.root, "receipts")
+    batches.receipts = len(receipts)
+    batches.last_ms = max(receipts, default=None)
+    batches.deletion_requests = len(deletion.pending(status.root))
+
+
+def _files(root: str, folder: str) -> list[int]:
+    """Return the modification times (UTC ms) of the files in a folder, which need not exist."""
+    try:
+        with os.scandir(os.path.join(root, folder)) as entries:
+            return [
+                entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000
+                for entry in entries
+                if entry.is_file(follow_symlinks=False) and not entry.name.endswith(".tmp")
+            ]
+    except OSError:
+        return []
+
+
+def _kept(root: str, *, may_write: bool) -> tuple[Kept, dict[str, tuple[int, int, int]]]:
+    from carojournal.reader import JournalReader
+
+    reader = JournalReader(root)
+    infos = reader.segments()
+    kept = Kept(dict.fromkeys(EVENTS, 0))
+    for info in infos:
+        kept.segments[info.state] = kept.segments.get(info.state, 0) + 1
+    rest: Iterable[SegmentInfo] = infos
+    totals = _indexed(root, infos) if may_write and infos else None
+    if totals is not None:
+        kept.counts, kept.others, kept.sendable = totals.counts, totals.others, totals.sendable
+        kept.oldest_ms, kept.newest_ms = totals.oldest_ms, totals.newest_ms
+        rest = totals.rest
+    _count(reader, rest, kept)
+    losses = _losses(reader)
+    for found in reader.damage:
+        if found.torn:
+            kept.torn_bytes += found.size
+        else:
+            kept.damaged_bytes += found.size
+            kept.damaged_places += 1
+    return kept, losses
+
+
+def _indexed(root: str, infos: "list[SegmentInfo]") -> "Totals | None":
+    import sqlite3
+
+    from carojournal.index import open_index
+
+    index = open_index(root, infos)
+    if index is None:
+        return None
+    try:
+        return index.totals()
+    except sqlite3.Error:
+        return None
+    finally:
+        index.close()
+
+
+def _count(reader: "JournalReader", infos: "Iterable[SegmentInfo]", kept: Kept) -> None:
+    """Add the events of *infos*, which are read."""
+    from carojournal.index_build import event_facts
+    from carojournal.packed_streams import PackedStreams
+
+    names = list(EVENTS)
+    streams = PackedStreams()
+    for info in infos:
+        for record in reader.of_segment(info, streams):
+            facts = event_facts(record.payload)
+            if facts is None:
+                if b"frecord" not in record.payload:
+                    reader.report_payload(record)
+                continue
+            number, time_ms, _, _ = facts
+            if number < len(names):
+                kept.counts[names[number]] += 1
+            else:
+                kept.others += 1
+            kept.sendable += info.consent_ms != 0
+            kept.oldest_ms = time_ms if kept.oldest_ms is None else min(kept.oldest_ms, time_ms)
+            kept.newest_ms = time_ms if kept.newest_ms is None else max(kept.newest_ms, time_ms)
+
+
+def _losses(reader: "JournalReader") -> dict[str, tuple[int, int, int]]:
+    """Return (segments, events, bytes) lost by reason, with the sums that evicted segments had carried."""
+    sums: dict[str, tuple[int, int, int]] = {}
+    for loss in reader.losses():
+        carried = loss.get("carried")
+        rows = [{**loss, "segments": 1}, *(carried if isinstance(carried, list) else ())]
+        for row in rows:
+            numbers = [row.get(name) for name in ("segments", "events", "bytes")]
+            segments, events, size = (number if type(number) is int else 0 for number in numbers)
+            reason = str(row.get("reason"))
+            before = sums.get(reason, (0, 0, 0))
+            sums[reason] = (before[0] + segments, before[1] + events, before[2] + size)
+    return sums
