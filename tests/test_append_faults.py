@@ -1,0 +1,192 @@
+"""Faults at every call of append and rotate, and kills at random: nothing acknowledged is lost, nothing is raised."""
+
+import errno
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+import segments_by_hand as by_hand
+from faults_by_hand import FaultAt
+
+from carojournal import Journal, drops, frame
+from carojournal.errors import CorruptRecord
+
+START = {"caro_version": "1.1.0", "os": "linux"}
+NUMBERS = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.EROFS, errno.EACCES]
+
+
+def readable(root):
+    """Return how many events can be read, over damage too, with the framing alone."""
+    found = 0
+    for path in by_hand.segment_paths(root):
+        with open(path, "rb") as file:
+            data = file.read()
+        segment = by_hand_uuid(root, path)
+        at = 0
+        while (at := frame.find_record(segment, data, at)) is not None:
+            try:
+                seq, start, end = frame.decode_record(segment, data, at)
+            except (CorruptRecord, TypeError):
+                break
+            found += b"frecord" not in data[start:end]
+            at = end + 5
+    return found
+
+
+def by_hand_uuid(root, path):
+    name = os.path.basename(path)
+    if "-" in name:
+        return bytes.fromhex(name[17:49])
+    with open(f"{root}/lanes/{name.removesuffix('.seg')}.lock", "rb") as file:
+        return bytes.fromhex(file.read(32).decode())
+
+
+def session(home, clock, fault=None):
+    """Record with a rotation at midnight in the middle; return how many events were acknowledged."""
+    acked = 0
+    with Journal.open(clock=clock, admin="/nonexistent") as journal:
+        for _ in range(3):
+            acked += journal.record("session_start", **START)
+        clock.advance(86_400_000)
+        for _ in range(3):
+            acked += journal.record("session_start", **START)
+    return acked
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=[errno.errorcode[number] for number in NUMBERS])
+@pytest.mark.parametrize("forever", [False, True], ids=["once", "forever"])
+def test_no_failing_call_loses_an_acknowledged_event_or_raises(home, root, clock, monkeypatch, number, forever):
+    nth = 0
+    total = 0
+    while True:
+        nth += 1
+        with monkeypatch.context() as patched:
+            fault = FaultAt(patched, nth, number, forever=forever)
+            acked = session(home, clock, fault)
+        total += acked
+        if not fault.fired:
+            break
+        assert nth < 500, "the faults never ran out"
+        if os.path.isdir(f"{root}/lanes"):
+            assert readable(root) >= total, f"{fault.fired}, call {nth}"
+        with Journal.open(clock=clock, admin="/nonexistent") as after:
+            assert after.record("session_start", **START), f"no append after {fault.fired}, call {nth}"
+            total += 1
+    assert nth > 20
+    assert readable(root) >= total
+
+
+def test_no_short_write_loses_an_acknowledged_event_or_leaves_half_a_record(home, root, clock, monkeypatch):
+    nth = 0
+    total = 0
+    while True:
+        nth += 1
+        with monkeypatch.context() as patched:
+            fault = FaultAt(patched, nth, 0, calls=("write", "pwrite"), short=True)
+            total += session(home, clock, fault)
+        if not fault.fired:
+            break
+        assert readable(root) == total, f"call {nth}"
+    assert nth > 8
+    assert not [path for path in by_hand.segment_paths(root) if path.endswith("~")]
+
+
+def test_drops_are_counted_by_reason(home, root, clock, monkeypatch):
+    with Journal.open(clock=clock, admin="/nonexistent") as journal:
+        assert journal.record("session_start", **START)
+        with monkeypatch.context() as patched:
+            FaultAt(patched, 1, errno.ENOSPC, calls=("write",), forever=True)
+            assert not journal.record("session_start", **START)
+        assert journal.record("session_start", **START)
+    assert drops.read_counts(root)[0]["drop disk_full"] == 1
+    assert len(by_hand.events(root)) == 2
+
+
+def test_a_file_size_limit_of_the_process_is_a_drop_not_a_signal(home, root):
+    """RLIMIT_FSIZE is the real thing: write(2) is cut short, then fails with EFBIG."""
+    code = (
+        "import resource, signal, sys\n"
+        "from carojournal import Journal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+        "journal = Journal.open(admin='/nonexistent')\n"
+        "print(sum(journal.record('session_start', caro_version='1.1.0', os='linux') for _ in range(100)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    events = by_hand.events(root)
+    assert len(events) == int(done.stdout)
+    assert 5 < len(events) < 40
+    assert drops.read_counts(root)[0]["drop disk_full"] == 100 - len(events)
+
+
+def test_no_descriptor_left_is_a_drop(home, root, clock):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    journal = Journal.open(clock=clock, admin="/nonexistent")
+    held = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, hard))
+    try:
+        while True:
+            try:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        assert not journal.record("session_start", **START)
+        assert journal.stats["reasons"] == {"drop descriptors": 1}
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert journal.record("session_start", **START)
+    journal.close()
+
+
+def start_writer():
+    """Fork a host that records as fast as it can and acknowledges each event with a byte; return (pid, pipe)."""
+    theirs, ours = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(ours)
+        return child, theirs
+    os.close(theirs)
+    try:
+        journal = Journal.open(admin="/nonexistent")
+        while True:
+            if journal.record("session_start", **START):
+                os.write(ours, b"+")
+    finally:
+        os._exit(1)
+
+
+def test_random_kills_over_concurrent_writers_lose_nothing_acknowledged(home, root):
+    """1,000 times kill -9 over eight writers: whatever was acknowledged is there.  The long run is in tools/faults."""
+    kills = 1_000
+    os.makedirs(f"{home}/.config/caro")
+    with open(f"{home}/.config/caro/config.toml", "w") as file:
+        file.write("[telemetry]\noffline_spool_max_mb = 1000\n")
+    chance = random.Random(4)
+    acked = 0
+    writers = [start_writer() for _ in range(8)]
+    for _, pipe in writers:
+        acked += len(os.read(pipe, 1))  # every one is under way before the first dies
+    for number in range(kills):
+        pid, pipe = writers.pop(chance.randrange(len(writers)))
+        for _ in range(chance.randrange(1, 5)):
+            acked += len(os.read(pipe, chance.randrange(1, 50)))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        while rest := os.read(pipe, 65_536):
+            acked += len(rest)
+        os.close(pipe)
+        if number < kills - 8:
+            writers.append(start_writer())
+    assert not writers
+    found = readable(root)
+    assert found >= acked > kills
+    # At most one record of each killed writer may have been written without having been acknowledged.
+    assert found <= acked + kills
+    with Journal.open(root, admin="/nonexistent") as after:
+        assert after.record("session_start", **START)
