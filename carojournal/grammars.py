@@ -59,6 +59,15 @@ MODEL_WORDS = MODEL_FAMILIES | frozenset(
     ).split()
 )
 
+# Families whose bare name is also a person's, a tool's or an everyday word: only with a size, version or tuning.
+_ALSO_WORDS = frozenset(
+    (
+        "alpaca amazon anthropic apac command daybreak dolphin embed eu falcon global granite hermes jp luminous marco meta "
+        "neural notus nova opt orca palm reader reflection robin sailor samantha snowflake solar stability stable titan us "
+        "wizard writer yarn zephyr"
+    ).split()
+)
+
 
 def is_version(text: str) -> bool:
     """Tell whether *text* is X.Y or X.Y.Z of caro's releases, with an optional -alpha, -beta or -rc and .N.
@@ -88,7 +97,11 @@ def is_model(text: str) -> bool:
     """Tell whether *text* is the name of a public model: a family first, then only known words, sizes and versions."""
     if text == "other":
         return True
+    if not text.isascii():  # The Kelvin sign's lower case is an ASCII "k".
+        return False
     lowered = text.lower()
+    if lowered in _ALSO_WORDS:
+        return False
     for separator in _SEPARATORS[1:]:
         lowered = lowered.replace(separator, "-")
     tokens = lowered.split("-")

@@ -223,3 +223,10 @@ def test_a_long_text_is_refused_by_its_length(huge):
 
 def test_the_limits_of_shape_and_check_agree():
     assert redact.TEXT_BYTES_MAX == shape.TEXT_BYTES_MAX
+
+
+@pytest.mark.parametrize("name", ["hermes", "yarn", "Samantha", "opt", "amazon", "\u212aimi", "llama\u0663", "kimi\uff11"])
+def test_a_bare_word_or_a_look_alike_is_no_model(name):
+    found = check("command_generated", {"backend_used": "ollama", "inference_time_ms": 1, "model_name": name})
+    assert "model_name" not in stored(found)
+    assert found.refusals[0][1] == "model_name"
