@@ -1,0 +1,279 @@
+"""`clear` removes what is kept and only that, whatever the writers do meanwhile."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import NOON_MS
+
+from carojournal import Journal, JournalReader, clear, deletion, identity
+from carojournal.cli import main
+from carojournal.errors import JournalBusy, JournalIOError, JournalUnavailable, UnsafeRoot
+from carojournal.lanes import Lane
+from carojournal.locks import batch_lock, lane_lock
+from carojournal.migrate_ledger import Ledger
+
+FOLDERS = ("packed", "outbox", "sent", "receipts", "quarantine")
+
+
+@pytest.fixture
+def full(journal, root, clock, generated):
+    """A journal with an open, a closed and (by name) every other kind of file."""
+    for _ in range(3):
+        journal.record("command_generated", **generated)
+    clock.advance(7 * 3_600_000)  # Older than a segment may become: the next event closes it.
+    for _ in range(2):
+        journal.record("command_generated", **generated)
+    journal.record("no_such_event")
+    for folder in FOLDERS:
+        os.makedirs(f"{root}/{folder}/inner")
+        with open(f"{root}/{folder}/inner/file", "wb") as file:
+            file.write(b"12345")
+    for name in ("index.sqlite3", "index.sqlite3-wal", "migrated", "journal.0123.tmp"):
+        with open(f"{root}/{name}", "wb") as file:
+            file.write(b"12345")
+    return root
+
+
+def impatient(root, number):
+    return lane_lock(root, number, 0.0)
+
+
+def names(root):
+    return sorted(
+        os.path.relpath(os.path.join(folder, name), root) for folder, _, files in os.walk(root) for name in files
+    )
+
+
+def empty(root, **keywords):
+    return clear.clear(root, NOON_MS, **{"remove_root": False, **keywords})
+
+
+def test_everything_that_holds_events_goes_and_is_counted(full):
+    kept = clear.survey(full)
+    size = sum(
+        os.path.getsize(f"{full}/{name}") for name in names(full) if name not in ("journal", "policy", "lanes/0.lock")
+    )
+    assert (kept.files, kept.bytes) == (12, size)
+    done = empty(full)
+    assert (done.events, done.files, done.bytes, done.left) == (5, 12, size, 0)
+    assert names(full) == ["batch.lock", "journal", "lanes/0.lock"]
+    assert list(JournalReader(full).records()) == []
+    assert JournalReader(full).damage == []
+
+
+def test_the_identity_is_another_one_and_says_so(full):
+    before = deletion.read_identity(full)
+    empty(full)
+    after = deletion.read_identity(full)
+    assert {before.journal, before.secret}.isdisjoint({after.journal, after.secret})
+    assert {session for _, session in before.history()}.isdisjoint(session for _, session in after.history())
+    assert f"\ncleared {NOON_MS} ".encode() in after.data
+
+
+def test_a_running_host_goes_on_in_a_fresh_segment_without_a_predecessor(full, journal, generated):
+    empty(full)
+    for _ in range(4):
+        assert journal.record("command_generated", **generated)
+    assert len(list(JournalReader(full).records(events_only=True))) == 4
+    assert [info.previous for info in JournalReader(full).segments()] == [None]
+
+
+def test_a_running_host_carries_the_new_session_within_a_second(full, journal, clock, generated):
+    before = {session for _, session in deletion.read_identity(full).history()}
+    empty(full)
+    clock.advance(1_000)
+    journal.record("command_generated", **generated)
+    (record,) = JournalReader(full).records(events_only=True)
+    assert record.value["session_id"] not in before
+    assert record.value["session_id"] in {session for _, session in deletion.read_identity(full).history()}
+
+
+def test_writers_that_never_stop_lose_nothing_that_was_recorded_after(full, generated):
+    """Every event whose `record` began after `clear` had returned is there, and `clear` holds up no writer."""
+    stop = threading.Event()
+    cleared = threading.Event()
+    began = []
+
+    def write():
+        with Journal.open(admin="/nonexistent") as host:
+            while not stop.is_set():
+                after = cleared.is_set()
+                assert host.record("command_generated", **generated)
+                if after:
+                    began.append(1)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    for _ in range(5):
+        empty(full)
+    cleared.set()
+    while len(began) < 300:
+        assert any(writer.is_alive() for writer in writers)
+    stop.set()
+    for writer in writers:
+        writer.join()
+    assert len(list(JournalReader(full).records(events_only=True))) >= len(began)
+    assert JournalReader(full).damage == []
+
+
+def test_a_lane_that_is_held_for_good_is_busy(full, monkeypatch):
+    lane = Lane(full, 0, 10_000_000, os.urandom)
+    assert lane.acquire()
+    monkeypatch.setattr("carojournal.closed.lane_lock", impatient)
+    before = names(full)
+    with pytest.raises(JournalBusy):
+        empty(full)
+    assert names(full) == sorted([*before, "batch.lock"])
+    lane.close()
+
+
+def test_carobatch_or_a_migration_at_work_is_busy(full):
+    with batch_lock(full), pytest.raises(JournalBusy):
+        empty(full)
+    with Ledger(full, bytes(16)), pytest.raises(JournalBusy):
+        empty(full)
+    assert empty(full).events == 5
+
+
+def test_under_off_the_root_goes_as_well(full):
+    done = empty(full, remove_root=True)
+    assert (done.events, done.root_removed) == (5, True)
+    assert not os.path.exists(full)
+
+
+def test_under_off_a_pending_request_and_foreign_files_stay(full):
+    deletion.queue(full, [("2026-09-21", bytes(16))], NOON_MS)
+    with open(f"{full}/notes.txt", "w") as file:
+        file.write("mine")
+    done = empty(full, remove_root=True)
+    assert (done.left, done.root_removed, done.pending_requests) == (1, False, 1)
+    assert names(full) == ["deletion-requests", "notes.txt"]
+    deletion.acknowledge(full, deletion.pending(full)[0].request, NOON_MS)
+    os.unlink(f"{full}/notes.txt")
+
+
+def test_a_root_that_is_no_journal_is_not_touched(tmp_path):
+    for name in ("segments/photo.jpg", "sent/letter", "index.sqlite3"):
+        os.makedirs(os.path.dirname(tmp_path / name), exist_ok=True)
+        (tmp_path / name).write_text("precious")
+    with pytest.raises(JournalUnavailable):
+        empty(str(tmp_path), remove_root=True)
+    assert names(tmp_path) == ["index.sqlite3", "segments/photo.jpg", "sent/letter"]
+
+
+def test_links_are_removed_and_never_followed(full, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "photo.jpg").write_text("precious")
+    os.symlink(outside, f"{full}/segments/link")
+    os.symlink(outside / "photo.jpg", f"{full}/sent/file")
+    os.rename(f"{full}/receipts", f"{full}/receipts.away")
+    os.symlink(outside, f"{full}/receipts")
+    empty(full)
+    assert (outside / "photo.jpg").read_text() == "precious"
+    assert not os.path.lexists(f"{full}/sent/file")
+
+
+def test_a_root_of_somebody_else_is_refused(full):
+    os.chmod(full, 0o777)
+    with pytest.raises(UnsafeRoot):
+        empty(full)
+    os.chmod(full, 0o700)
+
+
+def test_a_file_that_cannot_be_removed_is_an_error_after_the_others_are_gone(full, monkeypatch):
+    real = os.unlink
+
+    def stubborn(path, *args, **keywords):
+        if str(path).endswith("quarantine/inner/file"):
+            raise PermissionError(13, "Permission denied", path)
+        real(path, *args, **keywords)
+
+    monkeypatch.setattr(os, "unlink", stubborn)
+    with pytest.raises(JournalIOError):
+        empty(full)
+    assert [name for name in names(full) if "/" in name] == ["lanes/0.lock", "quarantine/inner/file"]
+
+
+@pytest.mark.parametrize("fatal", range(12))
+def test_a_clear_that_is_interrupted_is_finished_by_the_next(full, monkeypatch, fatal):
+    real, left = os.unlink, [fatal]
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(path, *args, **keywords):
+        if left[0] == 0:
+            raise KilledError
+        left[0] -= 1
+        real(path, *args, **keywords)
+
+    monkeypatch.setattr(os, "unlink", killed)
+    with pytest.raises(KilledError):
+        empty(full)
+    monkeypatch.undo()
+    empty(full)
+    assert names(full) == ["batch.lock", "journal", "lanes/0.lock"]
+
+
+def test_the_verb_needs_a_terminal_or_force(full, capsys):
+    before = names(full)
+    assert main(["clear"]) == 77
+    assert names(full) == before
+    assert "--force" in capsys.readouterr().err
+    assert main(["clear", "--force"]) == 0
+    assert capsys.readouterr().out.startswith("Removed 5 events in 12 files, ")
+    assert main(["clear"]) == 0
+    assert capsys.readouterr().out == "There was nothing to remove.\n"
+
+
+@pytest.mark.usefixtures("full")
+def test_the_verb_prints_counts_as_json_and_warns_of_what_was_sent(capsys):
+    assert main(["clear", "--force", "--json"]) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert (said["events"], said["files"], said["was_sent"], said["root_removed"]) == (5, 12, True, False)
+    assert "delete-remote" in err
+
+
+def test_a_missing_journal_is_nothing_to_remove_and_stays_missing(home, capsys):
+    assert main(["clear"]) == 0
+    assert capsys.readouterr().out == "There was nothing to remove.\n"
+    assert os.listdir(home) == []
+
+
+def test_under_off_the_verb_removes_the_root(full, monkeypatch):
+    monkeypatch.setenv("CARO_TELEMETRY", "off")
+    assert main(["clear", "--force"]) == 0
+    assert not os.path.exists(full)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [(b"yes\n", 0), (b"no\n", 77), (b"\n", 77), (b"\x04", 77), (b"maybe\n", 77)]
+)
+def test_on_a_terminal_it_asks_and_only_yes_counts(full, answer, code):
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "carojournal.cli", "clear"]
+    with subprocess.Popen(words, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while b"[y/N]" not in seen:
+            seen += os.read(ours, 1024)
+        os.write(ours, answer)
+        assert process.wait(20) == code
+    os.close(ours)
+    assert bool(list(JournalReader(full).records(events_only=True))) == (code == 77)
+
+
+def test_a_journal_that_was_cleared_issues_no_run_of_before(full, journal):
+    run = bytes.fromhex(journal.issue_run())
+    before = deletion.read_identity(full).secret
+    empty(full)
+    assert identity.was_issued(before, run)
+    assert not identity.was_issued(deletion.read_identity(full).secret, run)
