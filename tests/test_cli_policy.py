@@ -73,6 +73,16 @@ def test_off_twice_touches_nothing(run, place):
     assert (os.stat(place).st_mtime_ns, os.stat(place).st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
+def test_off_after_a_recorded_no_keeps_the_record(run, place):
+    os.makedirs(os.path.dirname(place))
+    text = '[telemetry]\nenabled = false\nconsent = { answer = "no", version = 1, at = "2026-05-04T03:02:01Z" }\n'
+    with open(place, "w") as stream:
+        stream.write(text)
+    assert run("off")[0] == 0
+    with open(place) as stream:
+        assert stream.read() == text
+
+
 def test_off_is_stored_under_a_switch_of_the_environment_too(run, place, monkeypatch):
     """The switch ends with its shell, the user's word does not."""
     monkeypatch.setenv("DO_NOT_TRACK", "1")
