@@ -29,6 +29,15 @@ OPTIONS = {
     "keep": {"flags": ("--keep",), "action": "store_true", "help": "leave the temporary folder for you to look at"},
 }
 TOOL_TIMEOUT_S = 30  # Far more than any of the stock tools needs; a demo must not hang.
+_STYLES = {
+    "success": "green",
+    "error": "yellow",
+    "timeout": "yellow",
+    "blocked": "red",
+    "no command": "yellow",
+    "refused": "green",
+    "kept without it": "green",
+}
 
 
 def demo(*, dir: str | None = None, keep: bool = False) -> int:  # noqa: A002 - the option's name
@@ -118,7 +127,14 @@ class _Show:
 
     def _rows(self, headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> None:
         for line in table(headings, rows, terminal=self.terminal, color=self.color, right=right):
-            print(f"  {line}")
+            print(f"  {self._colored(line)}")
+
+    def _colored(self, line: str) -> str:
+        """Paint the cell of a table's line that says how it went; cells other than the first follow two blanks."""
+        for word, style in _STYLES.items():
+            if self.color and f"  {word}" in line:
+                return line.replace(f"  {word}", f"  {paint(word, style, color=True)}", 1)
+        return line
 
     def _session(self, journal: Journal) -> None:
         self._heading("1. A session: what is said and run stays on this screen, times and categories are kept")
