@@ -30,13 +30,13 @@ OPTIONS = {
 }
 TOOL_TIMEOUT_S = 30  # Far more than any of the stock tools needs; a demo must not hang.
 _STYLES = {
+    "refused": "green",
+    "kept without it": "green",
     "success": "green",
     "error": "yellow",
     "timeout": "yellow",
     "blocked": "red",
     "no command": "yellow",
-    "refused": "green",
-    "kept without it": "green",
 }
 
 
