@@ -34,24 +34,25 @@ class Key:
 KEYS: dict[str, Key] = {
     "enabled": Key("bool", None, "keep events at all", absent="the channel's default: beta true, ga false"),
     "level": Key("choice", "standard", "how much is kept", choices=LEVELS),
-    "batch_interval_hours": Key("int", 24, "hours between two uploads", lowest=1, highest=8_760),
+    "batch_interval_hours": Key(
+        "int", 24, "hours between two uploads (no effect yet: this release does not upload)", lowest=1, highest=8_760
+    ),
     "offline_spool_max_mb": Key(
         "int", 10, "megabytes (10^6 bytes) that the journal may take on this disk", lowest=1, highest=100_000
     ),
     "air_gapped": Key("bool", False, "keep events, never send them"),
-    "endpoint": Key("url", None, "where batches are sent", absent="the wire format's own"),
-    "batch_max_events": Key("int", 1_000, "events in one batch, at most", lowest=1, highest=100_000),
+    "endpoint": Key("url", None, "where batches are sent (no effect yet)", absent="the wire format's own"),
+    "batch_max_events": Key("int", 1_000, "events in one batch, at most (no effect yet)", lowest=1, highest=100_000),
     "wire_format": Key(
-        "choice", "caro-v1", "how a batch is written", choices=("caro-v1", "caro-array", "posthog", "otlp")
-    ),
-    "ca_file": Key("path", None, "certificates (PEM) to trust instead of the system's", absent="the system's"),
-    "proxy": Key("proxy", None, "proxy for uploads; variables of the environment are not looked at"),
-    "durability": Key(
         "choice",
-        "os",
-        "os: an event survives a kill; each: it survives a power cut too, slowly",
-        choices=("os", "each"),
+        "caro-v1",
+        "how a batch is written (no effect yet)",
+        choices=("caro-v1", "caro-array", "posthog", "otlp"),
     ),
+    "ca_file": Key(
+        "path", None, "certificates (PEM) to trust instead of the system's (no effect yet)", absent="the system's"
+    ),
+    "proxy": Key("proxy", None, "proxy for uploads; never taken from the environment (no effect yet)"),
     "channel": Key(
         "choice",
         None,

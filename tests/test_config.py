@@ -111,7 +111,6 @@ BAD = {
     "wire_format": ['"json"', '""'],
     "ca_file": ['"relative.pem"', '"/a\\u0000b"', "true"],
     "proxy": ['"http://proxy"', '"http://proxy:3128/path"', '"http://u:p@proxy:3128"', '"socks5://proxy:1080"'],
-    "durability": ['"none"', "true"],
     "channel": ['"nightly"'],
 }
 GOOD = {
@@ -133,7 +132,6 @@ GOOD = {
     "wire_format": ['"caro-v1"', '"caro-array"', '"posthog"', '"otlp"'],
     "ca_file": ['"/etc/ssl/own.pem"'],
     "proxy": ['"http://proxy.example:3128"', '"https://proxy.example:3129/"'],
-    "durability": ['"os"', '"each"'],
     "channel": ['"beta"', '"ga"'],
 }
 
