@@ -26,6 +26,7 @@ VERSION = 1
 SECTION_BYTES_MAX = 4_194_304  # A segment has at most 1 MiB (`spool`), and packing drops its framing.
 HEADER_BYTES_MAX = 1_048_576
 LOSSES_MAX = 16_384  # A loss record takes 100 bytes and more: a segment cannot hold more of them.
+RUNS_MAX = 16_384  # More than the records that a segment can hold.
 GAPS_MAX = 16_384  # As many as a header of HEADER_BYTES_MAX can hold.
 
 
@@ -58,6 +59,17 @@ def _is_previous(value: object) -> bool:
     if type(value) is not list or len(value) != 3:
         return False
     return _IS_UUID(value[0]) and all(part is None or _is_uint(part) for part in value[1:])
+
+
+def _is_runs(value: object) -> bool:
+    if type(value) is not list or len(value) > RUNS_MAX:
+        return False
+    after = 0
+    for run in value:
+        if type(run) is not list or len(run) != 2 or not all(map(_is_uint, run)) or not after <= run[0] <= run[1]:
+            return False
+        after = run[1] + 2  # Runs that touch would be one.
+    return True
 
 
 _IS_UUID = _is_bytes(16)
@@ -97,6 +109,7 @@ _HEADER: "dict[str, Callable[[object], bool]]" = {
     "first_seq": _is_uint,
     "last_seq": _is_uint,
     "events": _is_uint,
+    "runs": _is_runs,
     "size": lambda value: _is_uint(value) and value <= SECTION_BYTES_MAX,  # type: ignore[operator]
     "losses": _is_list(_IS_LOSS, LOSSES_MAX),
     "gaps": _is_list(_is_map(_GAP), GAPS_MAX),
@@ -111,4 +124,8 @@ def misfit(header: dict[str, object]) -> str:
     for key, check in _HEADER.items():
         if not check(header[key]):
             return f"the section header's {key} is out of range"
+    runs: list[list[int]] = header["runs"]  # type: ignore[assignment]
+    ends = (runs[0][0], runs[-1][1]) if runs else (0, 0)
+    if (header["first_seq"], header["last_seq"]) != ends or header["events"] != sum(b - a + 1 for a, b in runs):
+        return "the section header's counts do not agree"
     return ""

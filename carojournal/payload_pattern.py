@@ -22,7 +22,7 @@ from carojournal.redact import GENERATION_MAX, _compile, _Field
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["payload_end", "records"]
+__all__ = ["payload_end", "payloads"]
 
 # These only find where a value ends; whether it is allowed, and encoded as it must be, is for `learn` to say.  Groups
 # are possessive: a value that was found is never given back, so a match takes time linear in the payload.
@@ -33,16 +33,15 @@ _TEXT = b"|".join(
 )
 _FLOAT = rb"\xf9..|\xfa.{4}|\xfb.{8}"
 _TIME = rb"\x1b\x00\x00\x01.{5}"  # 2004 to 2039 in milliseconds
-_SEQ = rb"[\x00-\x17]|\x18[\x18-\xff]|\x19(?!\x00)..|\x1a(?!\x00\x00).{4}|\x1b(?!\x00{4}).{8}"
 _KNOWN_MAX = 65_536  # Distinct values remembered per event: bounds memory whatever a bundle holds.
 _GENERATION = encode_text("generation")
 _NAME_WITHIN = 64  # Keys shorter than "event" and their values take fewer bytes than that.
 
 
 class _Pattern:
-    """One event's pattern; its groups are the sequence number and every field that is optional or no enum."""
+    """One event's pattern; its groups are the map's head and every field but the recorder's own."""
 
-    __slots__ = ("fields", "fixed", "known", "match", "match_record", "texts")
+    __slots__ = ("fields", "fixed", "known", "match", "texts")
 
     def __init__(self, name: str) -> None:
         spec = _compile(name)
@@ -55,7 +54,6 @@ class _Pattern:
         parts = [self._part(name, key, spec.fields.get(key)) for key in keys]
         body = rb"([\xa0-\xb7])" + b"".join(parts)
         self.match = re.compile(body, re.DOTALL).match
-        self.match_record = re.compile(rb"\x82((?>" + _SEQ + b"))" + body, re.DOTALL).match
 
     def _part(self, name: str, key: str, field: _Field | None) -> bytes:
         label = re.escape(encode_text(key))
@@ -151,21 +149,18 @@ def payload_end(data: bytes, at: int = 0) -> int:
     return found.end() if found and pattern and pattern.accepts(found.groups()) else -1
 
 
-def records(body: bytes) -> "Generator[tuple[int, int, int, int], int, None]":
-    """Yield (seq, payload start, payload end, offset) of the records `[seq, payload]` one after another in *body*.
+def payloads(body: bytes) -> "Generator[tuple[int, int], int, None]":
+    """Yield (start, end) of the payloads that follow one another in *body*.
 
-    Where a record is not recognised, yields (-1, offset, offset, offset); the consumer must `send` where to go on.
+    Where none is recognised, yields (offset, -1); the consumer must `send` the offset to go on from.
     """
     at, size = 0, len(body)
     while at < size:
         pattern = _pattern(body, at)
-        found = pattern.match_record(body, at) if pattern else None
-        if found and pattern:
-            groups = found.groups()
-            if pattern.accepts(groups[1:]):
-                raw = groups[0]
-                seq = raw[0] if len(raw) == 1 else int.from_bytes(raw[1:], "big")
-                yield seq, found.start(2), found.end(), at
-                at = found.end()
-                continue
-        at = yield -1, at, at, at
+        found = pattern.match(body, at) if pattern else None
+        if found and pattern and pattern.accepts(found.groups()):
+            end = found.end()
+            yield at, end
+            at = end
+        else:
+            at = yield at, -1

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from schema_strategies import any_event, payload
 
 from carojournal import payload_pattern, redact
-from carojournal.cbor import encode_int
 from carojournal.codec import loads
 from carojournal.events import ENVELOPE
 
@@ -59,16 +58,14 @@ def test_what_the_recorder_would_not_write_does_not_match(generated, old, new):
     assert payload_pattern.payload_end(changed) == -1
 
 
-def test_records_are_found_one_after_another_and_the_caller_decides_where_to_go_on(generated):
+def test_payloads_are_found_one_after_another_and_the_caller_decides_where_to_go_on(generated):
     raw = payload("command_generated", generated)
-    body = b"".join(b"\x82" + encode_int(seq) + raw for seq in (0, 23, 24, 255, 256, 65_536, 2**32))
-    found = [(seq, body[start:end]) for seq, start, end, _ in payload_pattern.records(body)]
-    assert found == [(seq, raw) for seq in (0, 23, 24, 255, 256, 65_536, 2**32)]
-    broken = b"\x82\x01" + raw + b"\x82\x02\xa0" + b"\x82\x03" + raw
-    walk = payload_pattern.records(broken)
-    assert next(walk)[0] == 1
-    assert next(walk) == (-1, 2 + len(raw), 2 + len(raw), 2 + len(raw))
-    assert walk.send(5 + len(raw))[0] == 3
+    size = len(raw)
+    assert list(payload_pattern.payloads(raw * 3)) == [(0, size), (size, 2 * size), (2 * size, 3 * size)]
+    walk = payload_pattern.payloads(raw + b"\xa0" + raw)
+    assert next(walk) == (0, size)
+    assert next(walk) == (size, -1)
+    assert walk.send(size + 1) == (size + 1, 2 * size + 1)
 
 
 def test_an_unknown_event_or_noise_does_not_match():

@@ -22,7 +22,7 @@ from carobatch import quarantine
 from carobatch.merge import day_and_consent, merge_small
 from carobatch.seal import seal_idle_lanes
 from carobatch.sections import section_of
-from carobatch.store import PackedStore
+from carobatch.store import SECTIONS_MAX, PackedStore
 from carojournal.durable import sync_directory
 from carojournal.errors import DamagedData
 from carojournal.schema_registry import is_known_schema
@@ -80,7 +80,8 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
             key = day_and_consent(found.section.header)
             batch = waiting.setdefault(key, [])
             batch.append((info, found))
-            if sum(len(other.section.body) for _, other in batch) > store.file_bytes_max * _RATIO_GUESS:
+            size = sum(len(other.section.body) for _, other in batch)
+            if size > store.file_bytes_max * _RATIO_GUESS or len(batch) >= SECTIONS_MAX:
                 _pack(root, store, waiting.pop(key), done)
     for batch in waiting.values():
         _pack(root, store, batch, done)

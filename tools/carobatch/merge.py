@@ -8,6 +8,7 @@ all lie in the merged file too: the next run finds them equal and removes them.
 from typing import TYPE_CHECKING
 
 from carobatch.sections import recheck_section
+from carobatch.store import SECTIONS_MAX
 from carojournal.errors import DamagedData
 
 if TYPE_CHECKING:
@@ -41,12 +42,17 @@ def merge_small(store: "PackedStore", problems: Problems) -> int:
     for group in groups.values():
         batch: list[Inventory] = []
         for inventory in group:
-            if batch and sum(map(_size, batch)) + _size(inventory) > store.file_bytes_max:
+            if batch and _is_full([*batch, inventory], store.file_bytes_max):
                 fewer += _merge(store, batch, problems)
                 batch = []
             batch.append(inventory)
         fewer += _merge(store, batch, problems)
     return fewer
+
+
+def _is_full(batch: "list[Inventory]", file_bytes_max: int) -> bool:
+    sections = sum(len(inventory.sections) for inventory in batch)
+    return sum(map(_size, batch)) > file_bytes_max or sections > SECTIONS_MAX
 
 
 def _size(inventory: "Inventory") -> int:

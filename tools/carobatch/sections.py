@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from carobatch.recheck import Refusals, refusals
 from carojournal import payload_pattern
-from carojournal.cbor import encode_int
 from carojournal.cbordecode import decode
-from carojournal.errors import DamagedData, MalformedCBOR
+from carojournal.errors import MalformedCBOR
 from carojournal.events import SCHEMA_HASH
 from carojournal.lanes import WRITER
 from carojournal.packed import Section, split_records
@@ -20,10 +19,12 @@ from carojournal.scan import scan
 from carojournal.segment_file import read_header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from carojournal.scan import Place, Scan
     from carojournal.segment_file import SegmentInfo
 
-__all__ = ["Sectioned", "recheck_section", "section_of"]
+__all__ = ["Sectioned", "counted", "gaps_of", "recheck_section", "runs_of", "section_of", "with_events"]
 
 _LOSS_KEYS = ("record", "reason", "segment", "first_seq", "last_seq", "events", "bytes", "carried")
 
@@ -45,7 +46,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
     parts: list[bytes] = []
     add = parts.append
     check = payload_pattern.payload_end
-    first = last = -1
+    runs: list[list[int]] = []
     sealed = False
     for place in sorted(found.records, key=_by_seq) if _has_disorder(found) else found.records:
         _, seq, start, end = place
@@ -58,9 +59,11 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
             if bad:
                 refused.append((seq, bad))
                 continue
-        first = seq if first < 0 else first
-        last = seq
-        add(b"\x82" + encode_int(seq) + payload)
+        if runs and runs[-1][1] == seq - 1:
+            runs[-1][1] = seq
+        else:
+            runs.append([seq, seq])
+        add(payload)
     damaged = [
         (span.offset, data[span.offset : span.offset + span.size], span.reason)
         for span in found.spans
@@ -78,9 +81,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
         "schema": info.schema if len(info.schema) == 32 else SCHEMA_HASH,
         "writer": str((read_header(data) or {}).get("writer", WRITER)),
         "records": max((place.seq for place in found.records), default=-1) + 1,
-        "events": len(parts),
-        "first_seq": max(first, 0),
-        "last_seq": max(last, 0),
+        **counted(runs),
         "losses": losses,
         "gaps": _gaps(found, refused),
         "source": {
@@ -93,45 +94,66 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
     return Sectioned(Section(header, b"".join(parts)), refused, damaged)
 
 
+def counted(runs: list[list[int]]) -> dict[str, object]:
+    """Return the header's keys that follow from *runs* of sequence numbers."""
+    return {
+        "runs": runs,
+        "events": sum(last - first + 1 for first, last in runs),
+        "first_seq": runs[0][0] if runs else 0,
+        "last_seq": runs[-1][1] if runs else 0,
+    }
+
+
+def runs_of(seqs: "Iterable[int]") -> list[list[int]]:
+    """Return ascending *seqs* as runs [first, last]."""
+    runs: list[list[int]] = []
+    for seq in seqs:
+        if runs and runs[-1][1] == seq - 1:
+            runs[-1][1] = seq
+        else:
+            runs.append([seq, seq])
+    return runs
+
+
+def with_events(section: Section, events: "Sequence[tuple[int, bytes]]", gaps: list[dict[str, object]]) -> Section:
+    """Return *section* with these (seq, payload) alone, ascending, and *gaps* beside those that it names already."""
+    known: list[dict[str, object]] = section.header["gaps"]  # type: ignore[assignment]
+    header = {**section.header, **counted(runs_of(seq for seq, _ in events)), "gaps": [*known, *gaps]}
+    return Section(header, b"".join(raw for _, raw in events))
+
+
+def gaps_of(seqs: "Iterable[int]", reason: str) -> list[dict[str, object]]:
+    """Return a header's gaps for ascending *seqs* that were left out because of *reason*."""
+    return [{"first_seq": first, "last_seq": last, "bytes": 0, "reason": reason} for first, last in runs_of(seqs)]
+
+
 def recheck_section(section: Section, name: str = "packed") -> Sectioned:
     """Return *section* with every event checked against the rules of today; *name* stands in errors as its path.
 
-    Raises DamagedData where the section's records are malformed, or are not those that its header counts.
+    Raises DamagedData where an event is malformed, or they are not as many as the header counts.
     """
-    body = section.body
-    refused: list[tuple[int, Refusals]] = []
-    count, last = 0, -1
-    walk = payload_pattern.records(body)
-    for seq, _, _, at in walk:
-        if seq < 0:
-            break
-        if seq <= last:
-            raise DamagedData(name, at, "a record out of order")
-        count, last = count + 1, seq
-        if count == 1 and seq != section.header["first_seq"]:
-            break
-    else:
-        if count == section.header["events"] and (last == section.header["last_seq"] or not count):
-            return Sectioned(section)
+    if _all_recognised(section):
+        return Sectioned(section)
     # Something is not as usual: take it apart slowly and say what.
-    parts = []
+    kept, refused = [], []
     for seq, payload in split_records(section, name):
         bad = refusals(payload)
         if bad:
             refused.append((seq, bad))
         else:
-            parts.append((seq, payload))
+            kept.append((seq, payload))
     if not refused:
         return Sectioned(section)
-    gaps: list[dict[str, object]] = [*section.header["gaps"]]  # type: ignore[misc]
-    header = {
-        **section.header,
-        "events": len(parts),
-        "first_seq": parts[0][0] if parts else 0,
-        "last_seq": parts[-1][0] if parts else 0,
-        "gaps": gaps + _refused_gaps(refused),
-    }
-    return Sectioned(Section(header, b"".join(b"\x82" + encode_int(seq) + raw for seq, raw in parts)), refused)
+    return Sectioned(with_events(section, kept, gaps_of((seq for seq, _ in refused), "refused")), refused)
+
+
+def _all_recognised(section: Section) -> bool:
+    count = 0
+    for _, end in payload_pattern.payloads(section.body):
+        if end < 0:
+            return False
+        count += 1
+    return count == section.header["events"]
 
 
 def _by_seq(place: "Place") -> int:
@@ -179,15 +201,4 @@ def _gaps(found: "Scan", refused: list[tuple[int, Refusals]]) -> list[dict[str, 
         gaps.append({"first_seq": expected, "last_seq": expected, "bytes": lost, "reason": "damaged"})
     if torn:
         gaps.append({"first_seq": expected, "last_seq": expected, "bytes": torn, "reason": "torn"})
-    return gaps + _refused_gaps(refused)
-
-
-def _refused_gaps(refused: list[tuple[int, Refusals]]) -> list[dict[str, object]]:
-    gaps: list[dict[str, object]] = []
-    for seq, _ in refused:
-        run = gaps[-1] if gaps else {}
-        if run.get("reason") == "refused" and run["last_seq"] == seq - 1:
-            run["last_seq"] = seq
-        else:
-            gaps.append({"first_seq": seq, "last_seq": seq, "bytes": 0, "reason": "refused"})
-    return gaps
+    return gaps + gaps_of((seq for seq, _ in refused), "refused")

@@ -4,7 +4,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from carojournal import packed, spool, zstd
+from carojournal import packed, packed_write, spool, zstd
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError
 from carojournal.policy import segment_limit
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from carojournal.packed import Inventory, Section
 
-__all__ = ["PackedStore"]
+__all__ = ["SECTIONS_MAX", "PackedStore"]
 
 _FILES_PER_CAP = 10  # An eviction takes one packed file: no more than a tenth of what is kept.
+SECTIONS_MAX = 256  # A section's line of the inventory has about 500 bytes, all lines together at most a mebibyte.
 _FILE_BYTES_MAX = 8_388_608  # And what one damaged file can cost is bounded whatever the cap.
 
 
@@ -27,13 +28,13 @@ class PackedStore:
         self.root = root
         self.folder = os.path.join(root, packed.PACKED)
         self.file_bytes_max = min(cap_bytes // _FILES_PER_CAP, _FILE_BYTES_MAX)
-        self.rules = packed.rules_hash()
+        self.rules = packed_write.rules_hash()
         self._cap_bytes = cap_bytes
         self._level = level
 
     def encode(self, sections: "Sequence[Section]") -> bytes:
         """Return a packed file's bytes; the caller vouches that every event has passed `recheck`."""
-        return packed.encode_packed(sections, self._level, self.rules)
+        return packed_write.encode_packed(sections, self._level, self.rules)
 
     def fits(self, size: int) -> bool:
         """Tell whether *size* bytes more stay below the cap, every open lane counted as if it were full."""

@@ -1,0 +1,101 @@
+"""Writing packed files; `packed` describes the format and reads it."""
+
+import hashlib
+import os
+import re
+from typing import TYPE_CHECKING
+
+from carojournal import zstd
+from carojournal.cbor import encode_text
+from carojournal.codec import dumps
+from carojournal.errors import RecordTooLarge
+from carojournal.events import EVENTS, SCHEMA_HASH
+from carojournal.packed import INVENTORY_BYTES_MAX
+from carojournal.packed_header import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carojournal.packed import Section
+
+__all__ = ["ROW_KEYS", "encode_packed", "rules_hash"]
+
+ROW_KEYS = (
+    *("segment", "created", "lane", "consent", "previous", "schema"),
+    *("first_seq", "last_seq", "events", "runs", "gaps", "losses"),
+)
+# Counting marks in the bytes of checked events is exact but for identifiers that by chance (2**-96) contain one.
+_TYPES = {name: b"eevent" + encode_text(name) for name in EVENTS}
+_TIME = re.compile(rb"itimestamp\x1b(.{8})", re.DOTALL)
+
+
+def rules_hash() -> bytes:
+    """Return the SHA-256 (32 bytes) of the schema and of every file that decides what may be kept.
+
+    A packed file that names the same hash has been checked by these very rules and need not be checked again here.
+    """
+    package = os.path.dirname(os.path.abspath(__file__))
+    digest = hashlib.sha256(SCHEMA_HASH)
+    names = ["events.py", "grammars.py", "redact.py", "shape.py"]
+    names += sorted(f"patterns/{name}" for name in os.listdir(f"{package}/patterns") if name.endswith((".py", ".txt")))
+    for name in names:
+        with open(f"{package}/{name}", "rb") as file:
+            digest.update(name.encode() + b"\0" + hashlib.sha256(file.read()).digest())
+    return digest.digest()
+
+
+def _carried(losses: "Sequence[dict[str, object]]") -> list[dict[str, object]]:
+    """Return what an eviction of these loss records would have to carry on, as `spool` sums it."""
+    sums: dict[str, list[int]] = {}
+    for loss in losses:
+        rows: list[dict[str, object]] = [*loss["carried"], {**loss, "segments": 1}]  # type: ignore[misc]
+        for row in rows:
+            known = sums.setdefault(str(row["reason"]), [0, 0, 0])
+            for place, name in enumerate(("segments", "events", "bytes")):
+                known[place] += int(row[name])  # type: ignore[call-overload]
+    return [
+        {"reason": reason, "segments": known[0], "events": known[1], "bytes": known[2]}
+        for reason, known in sorted(sums.items())
+    ]
+
+
+def encode_packed(sections: "Sequence[Section]", level: int, checked: bytes) -> bytes:
+    """Return the bytes of a packed file; the same for the same sections, level and zstd library.
+
+    *sections* are in the order they shall have, *checked* is the `rules_hash` under which every event was checked
+    (32 zero bytes: it was not).  Raises RecordTooLarge if the inventory of that many sections is larger than
+    INVENTORY_BYTES_MAX.
+    """
+    encoded = [section.encode() for section in sections]
+    content = b"".join(encoded)
+    frame = zstd.compress(content, level)
+    rows = [_row(section, raw) for section, raw in zip(sections, encoded, strict=True)]
+    inventory = dumps(
+        {
+            "version": VERSION,
+            "sections": rows,
+            "content": {"bytes": len(content), "sha256": hashlib.sha256(content).digest()},
+            "frame": {"bytes": len(frame), "sha256": hashlib.sha256(frame).digest()},
+            "checked": checked,
+        }
+    )
+    if len(inventory) > INVENTORY_BYTES_MAX:
+        raise RecordTooLarge(len(inventory), INVENTORY_BYTES_MAX)
+    return zstd.skippable(inventory) + frame
+
+
+def _row(section: "Section", encoded: bytes) -> dict[str, object]:
+    """Return a section's line of the inventory."""
+    header, body = section.header, section.body
+    losses: list[dict[str, object]] = header["losses"]  # type: ignore[assignment]
+    times = _TIME.findall(body)
+    types = {name: body.count(mark) for name, mark in _TYPES.items()}
+    row = {key: header[key] for key in ROW_KEYS}
+    return {
+        **row,
+        "size": len(body),
+        "carried": _carried(losses),
+        "sha256": hashlib.sha256(encoded).digest(),
+        "types": {name: count for name, count in types.items() if count},
+        "times": [int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")] if times else None,
+    }
