@@ -25,6 +25,7 @@ _BOOKKEEPING = (
     *("count", "bytes", "sha256", "loss", "reason", "first_seq", "last_seq", "events", "carried", "seq", "level"),
     *("batch_id", "client_timestamp", "event_type", "event_id", "sections", "content", "frame", "checked", "size"),
     *("records", "losses", "gaps", "source", "sealed", "damaged", "torn"),
+    *("export_version", "exported_at", "event_count", "generation_id"),
 )
 KNOWN_KEYS = frozenset(
     {*_BOOKKEEPING, *events.ENVELOPE, *events.RECORDER_OWNED, *events.GROUPS, *events.EVENTS}

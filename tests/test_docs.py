@@ -11,7 +11,7 @@ import tomllib
 
 import pytest
 
-from carojournal import cli, paths, policy, redact
+from carojournal import Journal, cli, paths, policy, redact
 from carojournal.cli import VERBS
 from carojournal.cli.docs import TOPICS, available, read_topic
 from carojournal.config_keys import KEYS, SECTION, accept, accept_text
@@ -257,3 +257,19 @@ def test_every_setting_is_one_that_exists():
     named = set(re.findall(r"`([a-z_]+) = ", "".join(read_topic(topic) for topic in OURS)))
     assert named
     assert named <= set(KEYS)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_recipe_for_an_air_gapped_site_works(generated, tmp_path, monkeypatch, capsys):
+    """What `export` writes is clean to `audit`, which trusts neither schema nor exporter."""
+    monkeypatch.chdir(tmp_path)
+    carry = read_topic("air-gapped").split("## Carry")[1]
+    lines = re.search("^```\n(.*?)^```", carry, re.DOTALL | re.MULTILINE)[1].splitlines()
+    assert len(lines) == 2
+    assert cli.main(["append", "--event", "session_start", "caro_version=1.1.0", "os=linux"]) == 0
+    with Journal.open() as journal:
+        assert journal.record("command_generated", **generated)
+    for line in lines:
+        assert cli.main(shlex.split(line)[1:]) == 0, capsys.readouterr().out
+    assert cli.main(["export", "-o", "events.json", "--clear"]) == 0
+    assert cli.main(["audit", "events.json"]) == 0
