@@ -57,8 +57,8 @@ def _last_ms(group: list[SegmentInfo]) -> int:
     info = group[0]
     day_end = (info.created_us // 1000 // _DAY_MS + 1) * _DAY_MS if info.created_us else 1 << 64
     if info.state == "packed":
-        last = info.row.get("last_ms")
-        return last if type(last) is int else day_end
+        times = info.row.get("times")
+        return times[1] if type(times) is list and len(times) == 2 and type(times[1]) is int else day_end
     with suppress(OSError, CorruptRecord):
         data = read_tail(info.path)
         for _ in range(2):  # A seal may stand after the last event.

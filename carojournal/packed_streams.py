@@ -26,12 +26,6 @@ class PackedStreams:
                     return pairs
         return iter(())
 
-    def header(self, path: str, segment: bytes) -> dict[str, object]:
-        """Return the header of one section, empty if it is not there.  Raises OSError, JournalError."""
-        from carojournal.packed import iter_sections
-
-        return next((header for header, _ in iter_sections(path) if header.get("segment") == segment), {})
-
     def close(self) -> None:
         """Forget all files."""
         self._open.clear()

@@ -214,11 +214,8 @@ class JournalReader:
 
     def _losses_of(self, info: SegmentInfo) -> "Iterator[dict[str, object]]":
         if info.state == "packed":
-            with suppress(OSError, DamagedData):
-                # The inventory says whether the section's header, which has to be decompressed, lists any.
-                header = PackedStreams().header(info.path, info.segment) if info.row.get("carried") else {}
-                kept = header.get("losses")
-                yield from kept if type(kept) is list else ()
+            kept = info.row.get("losses")
+            yield from (loss for loss in kept if type(loss) is dict) if type(kept) is list else ()
             return
         try:
             got = read_segment(self.root, info)

@@ -13,7 +13,7 @@ One segment is in memory at a time.
 """
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carojournal import segments as listing
@@ -112,7 +112,7 @@ def verify(root: str) -> Report:
                 report.files += 1
                 _add(report, known, info.segment, done)
     for path in packed:
-        _verify_packed(report, known, heads, path)
+        _verify_packed(report, known, path)
     report.sort_in(reader.damage)
     opened = {group[0].lane: group[0].segment for group in groups if group[0].state == "open"}
     report.sort_in(verify_files.verify_files(root, {lane: uuid for lane, uuid in opened.items() if lane is not None}))
@@ -133,18 +133,14 @@ def _add(report: Report, known: dict[bytes, Verified], segment: bytes, done: Ver
         known[segment] = done
 
 
-def _verify_packed(report: Report, known: dict[bytes, Verified], heads: dict[bytes, SegmentInfo], path: str) -> None:
+def _verify_packed(report: Report, known: dict[bytes, Verified], path: str) -> None:
     report.files += 1
     try:
-        for segment, done, header in verify_packed(path):
-            if not segment:
+        for segment, done in verify_packed(path):
+            if segment:
+                _add(report, known, segment, done)
+            else:
                 report.sort_in(done.damage)
-                continue
-            _add(report, known, segment, done)
-            info, previous = heads.get(segment), header.get("previous")
-            if info is not None and info.state == "packed" and type(previous) is list:
-                # The inventory that the listing read is shorter than the section's own header.
-                heads[segment] = replace(info, lane=header["lane"], previous=tuple(previous))  # type: ignore[arg-type]
     except FileNotFoundError:
         return
     except OSError:
@@ -206,7 +202,7 @@ def verify_paths(paths: "Iterable[str]") -> Report:
 def _verify_file(path: str) -> Report:
     report = Report(path)
     if read_file(path, len(SKIPPABLE_MAGIC)) == SKIPPABLE_MAGIC:
-        _verify_packed(report, {}, {}, path)
+        _verify_packed(report, {}, path)
         return report
     folder, base = os.path.split(path)
     name, lock = CLOSED_NAME.match(base), f"{path.removesuffix('.seg')}.lock"

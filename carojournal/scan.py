@@ -44,7 +44,9 @@ REASONS = {
 _HEAD = Struct(">BBIBQBI")  # mark, mark, crc, mark, seq, mark, length: the 20 bytes before a payload
 _TAIL = Struct(">BI")
 _RECORD_BYTES_MIN = RECORD_OVERHEAD_BYTES + 1
-_ZEROS_MIN = 4  # A record's last four bytes are a number of at least 26, so no record ends in four zero bytes.
+_ZEROS_MIN = (
+    5  # A record ends in 1A and a number above 25: no whole record ends in that many, nor after one flipped bit.
+)
 
 assert _HEAD.size + _TAIL.size == RECORD_OVERHEAD_BYTES
 

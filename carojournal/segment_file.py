@@ -24,6 +24,7 @@ __all__ = [
     "Previous",
     "SegmentInfo",
     "describe_file",
+    "header_facts",
     "open_file",
     "parse_lock",
     "read_all",
@@ -165,8 +166,8 @@ def resolve_uuid(data: bytes, named: bytes | None) -> tuple[bytes | None, dict[s
     return said, header
 
 
-def _facts(header: dict[str, object]) -> tuple[int | None, int, bytes, Previous | None]:
-    """Return (lane, consent, schema, previous) of a header; what is missing or of another type counts as unknown."""
+def header_facts(header: dict[str, object]) -> tuple[int | None, int, bytes, Previous | None]:
+    """Return (lane, consent ms, schema, previous) of a header; what is missing or of another type counts as unknown."""
     lane, consent, schema, previous = (header.get(key) for key in ("lane", "consent", "schema", "previous"))
     before = None
     if type(previous) is list and len(previous) == 3 and type(previous[0]) is bytes and len(previous[0]) == 16:
@@ -231,7 +232,7 @@ def describe_file(
         )
     if header is not None and header.get("version") != FORMAT_VERSION:
         return Damage(path, 0, size, "version")
-    header_lane, consent, schema, previous = _facts(header or {})
+    header_lane, consent, schema, previous = header_facts(header or {})
     created = header["created"] if header else named[1] if named else 0
     assert type(created) is int
     return SegmentInfo(

@@ -19,6 +19,7 @@ from carojournal.segment_file import (
     Damage,
     SegmentInfo,
     describe_file,
+    header_facts,
     open_file,
     parse_lock,
     read_file,
@@ -172,7 +173,7 @@ def packed_infos(path: str) -> list[SegmentInfo]:
     for row in rows:
         if type(row) is not dict or type(row.get("segment")) is not bytes or len(row["segment"]) != 16:
             raise MalformedCBOR("an inventory's section without a segment")
-        previous = row.get("previous")
+        lane, consent, schema, previous = header_facts(row)
         infos.append(
             SegmentInfo(
                 path=path,
@@ -180,10 +181,10 @@ def packed_infos(path: str) -> list[SegmentInfo]:
                 damaged_tail=False,
                 segment=row["segment"],
                 created_us=_number(row, "created", created_of_file),
-                lane=row["lane"] if type(row.get("lane")) is int else None,
-                consent_ms=_number(row, "consent"),
-                schema=row["schema"] if type(row.get("schema")) is bytes else b"",
-                previous=tuple(previous) if type(previous) is list and len(previous) == 3 else None,
+                lane=lane,
+                consent_ms=consent,
+                schema=schema,
+                previous=previous,
                 size=size if len(rows) == 1 else size * _number(row, "events") // events,
                 sealed=True,
                 row=row,

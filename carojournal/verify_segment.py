@@ -120,15 +120,14 @@ def _seal_holds(got: "SegmentBytes", offset: int, seq: int, start: int, end: int
     return (seal.get("count"), seal.get("bytes"), seal.get("sha256")) == (seq, offset, digest)
 
 
-def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified, dict[str, object]]]":
-    """Yield (uuid, what it holds, header) of every section of the packed file at *path*.
+def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
+    """Yield (uuid, what it holds) of every section of the packed file at *path*.
 
     A file that stops being readable ends with an entry whose `damage` says so.  Raises OSError.
     """
     from carojournal.packed import iter_sections
 
     segment = b""
-    header: dict[str, object] = {}
     try:
         for header, records in iter_sections(path):
             segment = header["segment"]  # type: ignore[assignment]
@@ -145,10 +144,10 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified, dict[str, objec
                     done.damage.append(Damage(path, 0, 0, reason or "payload"))
             done.records = done.events = len(seqs)
             done.gaps += [Gap(path, 0, segment, *missing, "sequence") for missing in _holes(seqs, header)]
-            yield segment, done, header
+            yield segment, done
     except DamagedData as error:
         size = os.lstat(path).st_size
-        yield segment, Verified(damage=[Damage(path, min(error.offset, size), size, "packed")]), header
+        yield segment, Verified(damage=[Damage(path, min(error.offset, size), size, "packed")])
 
 
 def _holes(seqs: list[int], header: dict[str, object]) -> "Iterator[tuple[int, int]]":
