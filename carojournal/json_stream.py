@@ -51,9 +51,9 @@ DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, p
 
 
 class Scanner:
-    """JSON values out of a stream of bytes, one at a time."""
+    """JSON values out of a stream of bytes, one at a time; *limit* bounds the bytes (None: a file of our own)."""
 
-    def __init__(self, path: str, read: "Callable[[int], bytes]") -> None:
+    def __init__(self, path: str, read: "Callable[[int], bytes]", limit: int | None) -> None:
         self._path = path
         self._read = read
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("strict").decode
@@ -61,6 +61,7 @@ class Scanner:
         self._at = 0
         self._before = 0  # Characters that were in the buffer and are gone.
         self._total = 0
+        self._limit = limit
         self._end = False
 
     def _damaged(self, reason: str) -> DamagedData:
@@ -72,8 +73,8 @@ class Scanner:
             return False
         data = self._read(_READ_BYTES)
         self._total += len(data)
-        if self._total > TEXT_BYTES_MAX:
-            raise self._damaged(f"more than {TEXT_BYTES_MAX} bytes of JSON")
+        if self._limit is not None and self._total > self._limit:
+            raise self._damaged(f"more than {self._limit} bytes of JSON")
         self._end = not data
         try:
             text = self._decode(data, self._end)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from carojournal.errors import DamagedData, JournalBusy, JournalUnavailable, UsageError
-from carojournal.json_stream import DECODER, VALUE_CHARACTERS_MAX, Scanner, gunzip
+from carojournal.json_stream import DECODER, TEXT_BYTES_MAX, VALUE_CHARACTERS_MAX, Scanner, gunzip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def parse_text(text: str) -> Row:
 def _rows_of_json(path: str, descriptor: int, *, compressed: bool) -> "Iterator[Row]":
     with open(descriptor, "rb", buffering=0) as file:
         read = gunzip(path, file.read) if compressed else file.read
-        for number, value in enumerate(Scanner(path, read).values()):
+        for number, value in enumerate(Scanner(path, read, TEXT_BYTES_MAX).values()):
             if number == ROWS_MAX:
                 raise DamagedData(path, 0, f"more than {ROWS_MAX} events")
             yield Row(value)

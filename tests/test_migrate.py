@@ -299,7 +299,7 @@ def test_what_comes_before_the_damage_is_taken(tmp_path, root, capsys):
 
 
 def test_a_gzip_bomb_stops_at_the_budget(tmp_path, root, monkeypatch):
-    monkeypatch.setattr("carojournal.json_stream.TEXT_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr("carojournal.migrate_sources.TEXT_BYTES_MAX", 1_000_000)
     path = tmp_path / "bomb.json.gz"
     path.write_bytes(gzip.compress(b"[" + b" " * 50_000_000 + b"]"))
     with pytest.raises(DamagedData, match="more than 1000000 bytes"):

@@ -1,0 +1,134 @@
+"""`export --clear`: remove exactly what the exported file holds, as it is read back from the disk.
+
+1. Take the batch lock, and close the lanes' segments under their locks; only closed and packed files are ever
+removed. 2. Export (`export`): written, synced, in its place. 3. Open the file anew, parse it, and compare it event by
+event with the journal.  One difference, and nothing is removed. 4. A file of the journal goes if every event in it
+was found, nothing in it is damaged and no batch under way names it.
+   First a segment with a loss record (reason "cleared") for each is made durable, so that `verify` can say where they
+   went and earlier losses that such a file recorded are carried on; then they are unlinked.
+
+What is appended meanwhile stays: it is in segments that are not part of the plan.
+"""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carojournal import policy, spool
+from carojournal.closed import encode_closed, hold_lanes, take_from_lanes
+from carojournal.document import document_view
+from carojournal.durable import sync_directory, write_file
+from carojournal.errors import DamagedData, JournalIOError, OutputError
+from carojournal.export import planned
+from carojournal.json_stream import Scanner, gunzip
+from carojournal.lanes import closed_name
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable
+
+    from carojournal.export import Plan
+    from carojournal.reader import JournalReader
+
+__all__ = ["CLEARED", "Removed", "close_lanes", "remove_exported"]
+
+CLEARED = "cleared"  # The reason in the loss records.
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was removed: events, files, bytes."""
+
+    events: int
+    files: int
+    bytes: int
+
+
+def close_lanes(
+    root: str, now_ms: int, held: "contextlib.ExitStack", random: "Callable[[int], bytes]" = os.urandom
+) -> None:
+    """Close what the lanes hold, so that it can be removed once it is exported.  Raises JournalBusy, OSError."""
+    take_from_lanes(root, hold_lanes(root, held), policy.CAP_BYTES_DEFAULT, now_ms, random)
+
+
+def _confirmed(path: str, reader: "JournalReader", plan: "Plan") -> Counter[bytes]:
+    """Return for every segment how many of its events the file at *path* holds.
+
+    Raises OutputError if the file holds anything else than *plan*, in another order, or cannot be read back.
+    """
+    found: Counter[bytes] = Counter()
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with open(descriptor, "rb", buffering=0) as file:
+            compressed = os.pread(file.fileno(), 2, 0) == _GZIP_MAGIC
+            values = Scanner(path, gunzip(path, file.read) if compressed else file.read, limit=None).values()
+            for record in planned(reader, plan):
+                if next(values, None) != document_view(record.value):
+                    raise OutputError("verify", path, None, "an event is not as it was written; nothing was removed")
+                found[record.segment] += 1
+            if next(values, None) is not None:
+                raise OutputError("verify", path, None, "more events than were written; nothing was removed")
+    except DamagedData as error:
+        raise OutputError("verify", path, None, f"{error.reason}; nothing was removed") from error
+    except OSError as error:
+        raise OutputError("verify", path, error.errno, "cannot be read back; nothing was removed") from error
+    return found
+
+
+def _removable(reader: "JournalReader", plan: "Plan", confirmed: Counter[bytes]) -> "list[str]":
+    """Return the paths of the files of which every event is confirmed, oldest first."""
+    held: dict[str, list[bytes]] = {}
+    for info in reader.segments():
+        if info.state != "open":
+            held.setdefault(info.path, []).append(info.segment)
+    damaged = {damage.path for damage in reader.damage}
+    named = spool._in_flight(reader.root)  # noqa: SLF001 - one answer to what a batch under way names
+    return [
+        path
+        for path, segments in held.items()
+        if path not in damaged
+        and any(confirmed[segment] for segment in segments)
+        and all(confirmed[segment] == plan.good[segment] and not plan.bad[segment] for segment in segments)
+        and not any(segment in named or segment.hex().encode() in named for segment in segments)
+    ]
+
+
+def _losses(path: str, size: int) -> tuple[int, list[bytes]]:
+    """Return how many events the file holds, and the loss records that say so."""
+    found = spool.describe(path)
+    events = sum(loss[3] for loss in found)
+    payloads = [
+        spool._loss(CLEARED, segment, first, last, count, size * count // max(1, events), carried)  # noqa: SLF001
+        for segment, first, last, count, carried in found
+    ]
+    return events, payloads
+
+
+def remove_exported(
+    path: str, reader: "JournalReader", plan: "Plan", now_ms: int, random: "Callable[[int], bytes]" = os.urandom
+) -> Removed:
+    """Remove the journal's files whose every event the exported file at *path* holds; the caller holds the batch lock.
+
+    Raises OutputError (the file does not hold what it should; nothing is removed), JournalBusy, JournalIOError.
+    """
+    confirmed = _confirmed(path, reader, plan)
+    root, payloads, victims, total = reader.root, [], [], 0
+    try:
+        for victim in _removable(reader, plan, confirmed):
+            size = os.lstat(victim).st_size
+            events, losses = _losses(victim, size)
+            payloads += losses
+            victims.append(spool.Victim(victim, size, losses))
+            total += events
+        if not victims:
+            return Removed(0, 0, 0)
+        segment = random(16)
+        target = os.path.join(root, "segments", closed_name(now_ms * 1000, segment))
+        write_file(target, encode_closed(segment, now_ms * 1000, payloads, ()), error=JournalIOError)
+        spool.remove(victims)
+        sync_directory(os.path.join(root, "segments"))
+    except OSError as error:
+        raise JournalIOError("remove", str(error.filename or root), error.errno, error.strerror or "") from error
+    return Removed(total, len(victims), sum(victim.size for victim in victims))

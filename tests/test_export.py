@@ -1,0 +1,352 @@
+"""An export is caro's own document, whole, checked, and the only thing that `--clear` goes by."""
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import threading
+import uuid
+
+import pytest
+from conftest import NOON_MS
+
+from carojournal import Journal, JournalReader, export, export_clear, migrate, policy
+from carojournal.cli import main
+from carojournal.codec import dumps
+from carojournal.document import generation_id
+from carojournal.errors import JournalBusy, OutputError
+from carojournal.frame import decode_record, encode_record, find_record
+from carojournal.locks import batch_lock
+
+START = {
+    "caro_version": "1.1.0-beta",
+    "platform": {"os": "linux", "arch": "x86_64", "shell": "bash"},
+    "backend_config": {"primary": "ollama", "fallback_enabled": True},
+    "safety_level": "strict",
+    "is_first_run": False,
+}
+
+
+@pytest.fixture
+def kept(journal, root, generated):
+    """Six events of a run, one of each type."""
+    journal.record("session_start", **START)
+    journal.record("command_generated", **generated)
+    journal.record("command_executed", execution_mode="confirmed", modified_before_execution=False)
+    journal.record("safety_triggered", risk_level="high", action_taken="blocked", pattern_category="disk_operation")
+    journal.record("error_occurred", error_category="model_load", error_code="E0001", component="backend")
+    journal.record("session_end", session_duration_ms=5000, commands_generated=1, exit_reason="user_complete")
+    return root
+
+
+def records(root):
+    return list(JournalReader(root).records(events_only=True))
+
+
+def test_the_file_is_the_document_of_the_source(kept, tmp_path, generated, capsys):
+    """Expected values are written out from the Rust structs of the implementation document, sections 2 and 3."""
+    path = tmp_path / "out.json"
+    assert main(["export", "-o", str(path)]) == 0
+    document = json.loads(path.read_text())
+    assert list(document) == ["export_version", "exported_at", "caro_version", "event_count", "events"]
+    assert (document["export_version"], document["caro_version"], document["event_count"]) == ("1.0", "1.1.0-beta", 6)
+    start, made, done, safety, error, end = document["events"]
+    session, run = (records(kept)[0].value[key] for key in ("session_id", "run_id"))
+    when = {"timestamp": "2026-09-21T12:00:00.000Z", "session_id": session.hex()}
+    raw = bytearray(hashlib.sha256(run + b"\0\0\0\0\0\0\0\1").digest()[:16])
+    raw[6], raw[8] = raw[6] & 0x0F | 0x80, raw[8] & 0x3F | 0x80
+    generation = {"generation_id": str(uuid.UUID(bytes=bytes(raw)))}
+    assert start == {"event": "session_start", **when, **START}
+    detailed = ("input_token_count", "output_token_count", "confidence_score", "retry_count")  # Not at this level.
+    standard = {key: value for key, value in generated.items() if key not in detailed}
+    assert made == {"event": "command_generated", **when, **generation, **standard}
+    modes = {"execution_mode": "confirmed", "modified_before_execution": False}
+    assert done == {"event": "command_executed", **when, **generation, **modes}
+    block = {"risk_level": "high", "pattern_category": "disk_operation", "action_taken": "blocked"}
+    assert safety == {"event": "safety_triggered", **when, **generation, **block}
+    failure = {"error_category": "model_load", "error_code": "E0001", "component": "backend"}
+    assert error == {"event": "error_occurred", **when, **failure}
+    totals = {"session_duration_ms": 5000, "commands_generated": 1, "exit_reason": "user_complete"}
+    assert end == {"event": "session_end", **when, **totals}
+    assert [list(event)[:3] for event in document["events"]] == [["event", "timestamp", "session_id"]] * 6
+    assert path.read_text() == json.dumps(document, indent=2) + "\n"
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert capsys.readouterr().out.startswith("Wrote 6 events to ")
+
+
+def test_a_generation_id_is_a_uuid_of_version_8():
+    found = uuid.UUID(generation_id(bytes(16), 1))
+    assert (found.version, found.variant) == (8, uuid.RFC_4122)
+    assert generation_id(bytes(16), 1) != generation_id(bytes(16), 2) != generation_id(b"\1" * 16, 2)
+
+
+def test_every_format_holds_the_same_events(kept, tmp_path, capfd):
+    for name in ("e.json", "e.json.gz", "e.ndjson"):
+        assert main(["export", "-o", str(tmp_path / name)]) == 0
+    events = json.loads((tmp_path / "e.json").read_text())["events"]
+    assert json.loads(gzip.decompress((tmp_path / "e.json.gz").read_bytes()))["events"] == events
+    assert [json.loads(line) for line in (tmp_path / "e.ndjson").read_text().splitlines()] == events
+    assert main(["export", "--format", "json.gz", "-o", str(tmp_path / "any")]) == 0
+    assert (tmp_path / "any").read_bytes()[:2] == b"\x1f\x8b"
+    capfd.readouterr()
+    assert main(["export", "-o", "-"]) == 0
+    assert json.loads(capfd.readouterr().out)["events"] == events
+    assert main(["export", "-o", "-", "--format", "ndjson"]) == 0
+    assert [json.loads(line) for line in capfd.readouterr().out.splitlines()] == events
+    assert len(records(kept)) == 6
+
+
+def test_an_export_can_be_migrated_into_another_journal(kept, tmp_path):
+    main(["export", "-o", str(tmp_path / "e.json.gz")])
+    other = str(tmp_path / "other")
+    local = policy.Policy("local", source="test", level=2)
+    report = migrate.migrate(str(tmp_path / "e.json.gz"), other, local, NOON_MS)
+    assert (report.taken, report.refused, report.replaced, report.mapped) == (6, {}, {}, {})
+    ids = ("session_id", "run_id")
+    assert [{key: value for key, value in record.value.items() if key not in ids} for record in records(other)] == [
+        {key: value for key, value in record.value.items() if key not in ids} for record in records(kept)
+    ]
+
+
+def test_without_a_name_it_is_a_dated_file_here(kept, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["export"]) == 0
+    (name,) = os.listdir()
+    assert name.startswith("telemetry-export-20")
+    assert name.endswith(".json.gz")
+    assert main(["export"]) == 73
+    assert main(["export", "--force"]) == 0
+    assert len(records(kept)) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--format", "bundle"], 64),
+        (["--format", "xml"], 64),
+        (["-o", "-", "--clear"], 64),
+        (["-o", "-", "--format", "json.gz"], 64),
+        (["-o", "/nonexistent/x.json"], 73),
+        (["-o", "/dev/null"], 73),
+        (["-o", "/"], 73),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(kept, capsys, words, code):
+    assert main(["export", *words]) == code
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert ("carobatch export" in err) == ("bundle" in words)
+    assert len(records(kept)) == 6
+
+
+def test_an_existing_file_is_kept_unless_forced(kept, tmp_path):
+    path = tmp_path / "precious.json"
+    path.write_text("precious")
+    assert main(["export", "-o", str(path), "--clear"]) == 73
+    assert (path.read_text(), len(records(kept))) == ("precious", 6)
+    assert main(["export", "-o", str(path), "--force"]) == 0
+    assert json.loads(path.read_text())["event_count"] == 6
+
+
+def test_no_events_no_file(home, tmp_path, capsys):
+    assert main(["export", "-o", str(tmp_path / "e.json")]) == 0
+    assert main(["export", "-o", str(tmp_path / "e.json"), "--clear"]) == 0
+    assert sorted(os.listdir(tmp_path)) == ["home"]
+    assert os.listdir(home) == []
+    assert "no events" in capsys.readouterr().err
+    assert main(["export", "-o", "-"]) == 0
+    empty = json.loads(capsys.readouterr().out)
+    assert (empty["event_count"], empty["events"], empty["caro_version"]) == (0, [], "unknown")
+
+
+def plant(root, payload):
+    """Append a record that a faulty or foreign writer made."""
+    path = f"{root}/lanes/0.seg"
+    with open(path, "rb") as file:
+        data = file.read()
+    segment = JournalReader(root).segments()[0].segment
+    seq, at = 0, 0
+    while (at := find_record(segment, data, at)) is not None:
+        seq, _, end = decode_record(segment, data, at)
+        at = end + 5
+    with open(path, "ab") as file:
+        file.write(encode_record(segment, seq + 1, payload))
+
+
+def test_what_the_check_refuses_is_left_out_counted_and_not_shown(kept, tmp_path, capfd):
+    value = dict(records(kept)[0].value) | {"caro_version": "/home/erika"}
+    plant(kept, dumps(value))
+    path = tmp_path / "e.json"
+    assert main(["export", "-o", str(path)]) == 65
+    out, err = capfd.readouterr()
+    assert "session_start.caro_version" in err
+    assert "erika" not in out + err + path.read_text()
+    assert json.loads(path.read_text())["event_count"] == 6
+    # And a file of the journal that holds such an event is not removed.
+    assert main(["export", "-o", str(path), "--clear", "--force"]) == 65
+    assert len(records(kept)) == 7
+
+
+def test_damage_is_left_out_and_said(kept, tmp_path, capsys):
+    with open(f"{kept}/lanes/0.seg", "r+b") as file:
+        file.seek(-600, 2)
+        file.write(b"\xff" * 20)
+    assert main(["export", "-o", str(tmp_path / "e.json"), "--clear"]) == 65
+    document = json.loads((tmp_path / "e.json").read_text())
+    assert 0 < document["event_count"] == len(document["events"]) < 6
+    assert "verify" in capsys.readouterr().err
+    assert len(records(kept)) == document["event_count"]
+
+
+def test_clear_removes_what_the_file_holds_and_verify_can_explain_it(kept, journal, tmp_path, generated, capsys):
+    path = tmp_path / "e.json.gz"
+    assert main(["export", "-o", str(path), "--clear"]) == 0
+    assert json.loads(gzip.decompress(path.read_bytes()))["event_count"] == 6
+    assert "Removed 6 events in 1 file" in capsys.readouterr().out
+    assert records(kept) == []
+    (loss,) = JournalReader(kept).losses()
+    assert (loss["reason"], loss["events"]) == ("cleared", 6)
+    assert journal.record("command_generated", **generated)  # Its header names the segment that is gone.
+    assert main(["verify"]) == 0
+    # The record of what was removed is itself never removed by an export.
+    assert main(["export", "-o", str(path), "--clear", "--force"]) == 0
+    assert {loss["reason"] for loss in JournalReader(kept).losses()} == {"cleared"}
+    assert sum(loss["events"] for loss in JournalReader(kept).losses()) == 7
+    assert main(["verify"]) == 0
+
+
+def test_losses_that_a_removed_segment_recorded_are_carried_on(root, clock, generated, tmp_path):
+    """acked = present + lost + cleared, whatever order things go in."""
+    acked = 0
+    small = policy.Policy("local", source="test", cap_bytes=200_000)
+    with pytest.MonkeyPatch.context() as patch, Journal.open(clock=clock, admin="/nonexistent") as journal:
+        patch.setattr("carojournal.policy.resolve", lambda *_, **__: small)
+        for _ in range(2500):
+            acked += journal.record("command_generated", **generated)
+    assert acked == 2500
+    evicted = sum(
+        loss["events"] + sum(row["events"] for row in loss["carried"]) for loss in JournalReader(root).losses()
+    )
+    present = len(records(root))
+    assert evicted
+    assert evicted + present == acked
+    assert main(["export", "-o", str(tmp_path / "e.json"), "--clear"]) == 0
+    assert records(root) == []
+    sums = {}
+    for loss in JournalReader(root).losses():
+        for row in (loss, *loss["carried"]):
+            sums[row["reason"]] = sums.get(row["reason"], 0) + row["events"]
+    assert sums == {"cleared": present, "evicted": evicted}
+
+
+def test_what_is_appended_while_it_exports_stays(kept, journal, tmp_path, generated, monkeypatch):
+    real = export.export
+
+    def slow(*args, **keywords):
+        return real(*args, **keywords, before_commit=lambda: journal.record("command_generated", **generated))
+
+    monkeypatch.setattr("carojournal.cli.export.exporting.export", slow)
+    assert main(["export", "-o", str(tmp_path / "e.json"), "--clear"]) == 0
+    assert json.loads((tmp_path / "e.json").read_text())["event_count"] == 6
+    (left,) = records(kept)
+    assert left.value["event"] == "command_generated"
+
+
+def test_every_event_of_busy_writers_is_in_the_file_or_in_the_journal_never_in_neither(root, tmp_path, generated):
+    stop = threading.Event()
+    counts = []
+
+    def write():
+        made = 0
+        with Journal.open(admin="/nonexistent") as host:
+            while not stop.is_set() and made < 2000:
+                made += host.record("command_generated", **generated)
+        counts.append(made)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    exported = 0
+    for number in range(4):
+        path = tmp_path / f"{number}.json"
+        assert main(["export", "-o", str(path), "--clear"]) == 0
+        if path.exists():
+            exported += json.loads(path.read_text())["event_count"]
+    stop.set()
+    for writer in writers:
+        writer.join()
+    # An open lane's event may be exported twice (it stays), so count what was removed instead.
+    cleared = sum(loss["events"] for loss in JournalReader(root).losses())
+    assert cleared + len(records(root)) == sum(counts)
+    assert cleared <= exported
+
+
+@pytest.mark.parametrize("change", ["flip", "cut", "more", "other", "gone"])
+def test_a_file_that_does_not_hold_it_clears_nothing(kept, tmp_path, change):
+    path = tmp_path / "e.json"
+    with contextlib.ExitStack() as lanes:
+        export_clear.close_lanes(kept, NOON_MS, lanes)
+    reader = JournalReader(kept)
+    plan = export.plan_export(reader)
+    export.export(reader, plan, str(path), "json", NOON_MS)
+    text = path.read_text()
+    match change:
+        case "flip":
+            path.write_text(text.replace("843", "844", 1))
+        case "cut":
+            path.write_text(text[:-40])
+        case "more":
+            path.write_text(text.replace('"events": [', '"events": [{"event": "session_end"},'))
+        case "other":
+            path.write_text("[]")
+        case "gone":
+            path.unlink()
+    with pytest.raises(OutputError, match="nothing was removed"):
+        export_clear.remove_exported(str(path), reader, plan, NOON_MS)
+    assert len(records(kept)) == 6
+
+
+def test_events_that_go_meanwhile_make_it_fail_not_lie(kept, tmp_path):
+    reader = JournalReader(kept)
+    plan = export.plan_export(reader)
+    assert main(["clear", "--force"]) == 0
+    with pytest.raises(JournalBusy):
+        export.export(reader, plan, str(tmp_path / "e.json"), "json", NOON_MS)
+    assert sorted(os.listdir(tmp_path)) == ["home"]
+
+
+def test_what_a_batch_under_way_names_stays(kept, tmp_path):
+    os.mkdir(f"{kept}/outbox")
+    with open(f"{kept}/outbox/plan", "wb") as file:
+        file.write(JournalReader(kept).segments()[0].segment)
+    assert main(["export", "-o", str(tmp_path / "e.json"), "--clear"]) == 0
+    assert len(records(kept)) == 6
+    with batch_lock(kept):
+        assert main(["export", "-o", str(tmp_path / "f.json"), "--clear"]) == 75
+    assert not (tmp_path / "f.json").exists()
+
+
+def test_under_off_it_exports_but_does_not_clear(kept, tmp_path, monkeypatch):
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    before = sorted(os.listdir(kept))
+    assert main(["export", "-o", str(tmp_path / "e.json"), "--clear"]) == 77
+    assert not (tmp_path / "e.json").exists()
+    assert main(["export", "-o", str(tmp_path / "e.json")]) == 0
+    assert sorted(os.listdir(kept)) == before
+
+
+def test_a_crash_between_the_record_and_the_removal_counts_nothing_twice(kept, journal, tmp_path, generated):
+    def killed(_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("carojournal.spool.remove", killed)
+        assert main(["export", "-o", str(tmp_path / "e.json"), "--clear"]) == 130
+    assert len(records(kept)) == 6
+    assert JournalReader(kept).losses() == []
+    assert main(["export", "-o", str(tmp_path / "f.json"), "--clear"]) == 0
+    assert records(kept) == []
+    assert sum(loss["events"] for loss in JournalReader(kept).losses()) == 6
+    assert journal.record("command_generated", **generated)
