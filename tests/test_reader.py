@@ -12,7 +12,6 @@ import segments_by_hand
 from forge import NOON_US
 
 from carojournal import Journal, packed, packed_write
-from carojournal.packed_write import encode_packed
 from carojournal.reader import Damage, JournalReader, derive_event_id
 from carojournal.segments import list_segments
 

@@ -1,0 +1,339 @@
+"""`verify` names every damage and every record that is missing without a reason, and nothing else."""
+
+import fcntl
+import os
+import random
+
+import forge
+import pytest
+from forge import NOON_US
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_reader import put, put_lane, put_packed
+from test_scan import edited, edits
+
+from carojournal.recovery import (
+    CLEAN,
+    DAMAGED,
+    GAP_REASONS,
+    GAPS,
+    REASONS,
+    TORN,
+    explained_segments,
+    verify,
+    verify_paths,
+)
+
+A, B, C = (bytes([number]) * 16 for number in (0xA1, 0xB2, 0xC3))
+NOON_MS = NOON_US // 1000
+SOURCE = {"bytes": 99_999, "sha256": bytes(32), "sealed": True, "damaged": False}
+PAYLOADS = [forge.event(1), forge.event(2, generation=3), forge.event(99_000)]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """An empty journal: its folders and an identity file."""
+    for folder in ("lanes", "segments", "packed"):
+        (tmp_path / folder).mkdir()
+    identity(tmp_path, b"carojournal 1")
+    return tmp_path
+
+
+def reasons(report):
+    return [item.reason for item in report.damage]
+
+
+def put_pair(tree, *, sealed=False):
+    """A closed segment and the one that follows it in its lane, which says how long it was."""
+    path = put(tree, A, PAYLOADS, sealed=sealed)
+    size = path.stat().st_size
+    put(tree, B, [forge.event(5)], created_us=NOON_US + 1, previous=[A, len(PAYLOADS) + sealed, size])
+    return path
+
+
+def identity(tree, *lines):
+    text = b"".join(b"\n%b %08x\n" % (line, forge.zlib.crc32(line)) for line in lines)
+    (tree / "journal").write_bytes(text)
+
+
+def test_missing_journal_is_clean_and_not_made(tmp_path):
+    report = verify(str(tmp_path / "none"))
+    assert (report.exit_code, report.files) == (CLEAN, 0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_journal_that_was_just_written_is_clean(journal, root, clock, generated):
+    for number in range(200):
+        journal.append("command_generated", **{**generated, "inference_time_ms": number})
+        if number % 50 == 49:
+            clock.advance(7 * 3_600_000)
+    with journal:
+        report = verify(root)
+    assert (report.exit_code, report.files, report.events) == (CLEAN, 4, 200)
+    assert report.records == 204
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_chain_of_segments_is_clean(tree, sealed):
+    put_pair(tree, sealed=sealed)
+    assert verify(str(tree)).exit_code == CLEAN
+
+
+# Every truncation, every flipped bit.
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_every_truncation_of_a_closed_segment_is_found(tree, sealed):
+    path = put_pair(tree, sealed=sealed)
+    data = path.read_bytes()
+    ends = [end for _, end in forge.places(data)]
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        report = verify(str(tree))
+        assert report.exit_code == (GAPS if size in ends else DAMAGED)
+        assert report.torn == []
+        kept = sum(end <= size for end in ends[: len(PAYLOADS) + 1])
+        assert report.events == max(0, kept - 1) + 1
+
+
+def test_every_truncation_of_a_dead_lane_is_torn_unless_whole_records_are_left(tree):
+    path = put_lane(tree, A, PAYLOADS)
+    data = path.read_bytes()
+    whole = {0, *(end for _, end in forge.places(data))}
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        assert verify(str(tree)).exit_code == (CLEAN if size in whole else TORN)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_every_flipped_bit_is_damage(tree, sealed):
+    """One bit of each byte here; test_scan flips all eight."""
+    path = put_pair(tree, sealed=sealed)
+    data = path.read_bytes()
+    bits = random.Random(5)
+    ends = [end for _, end in forge.places(data)]
+    for at in range(len(data)):
+        broken = bytearray(data)
+        broken[at] ^= 1 << bits.randrange(8)
+        path.write_bytes(broken)
+        report = verify(str(tree))
+        assert report.exit_code == DAMAGED
+        assert any(item.offset <= at < item.offset + item.size for item in report.damage)
+        assert (report.torn, report.gaps) == ([], [])
+        hit = -1 if at < 12 else sum(end <= at for end in ends)
+        assert report.events == 4 - (1 <= hit <= len(PAYLOADS))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=edits, state=st.sampled_from(["closed", "open", "torn"]))
+def test_random_damage_never_raises_and_only_known_reasons_are_given(tree, changes, state):
+    segment = bytes(range(16))
+    data = edited(forge.segment_bytes(segment, PAYLOADS, sealed=state == "closed"), changes)
+    for folder in ("lanes", "segments"):
+        for entry in os.scandir(tree / folder):
+            os.unlink(entry.path)
+    if state == "open":
+        put_lane(tree, segment, []).write_bytes(data)
+    else:
+        forge.closed_path(tree, segment, mark="~" if state == "torn" else "").write_bytes(data)
+    report = verify(str(tree))
+    assert {item.reason for item in (*report.damage, *report.torn)} <= set(REASONS)
+    assert {gap.reason for gap in report.gaps} <= set(GAP_REASONS)
+    assert report.events <= len(PAYLOADS)
+
+
+# Payloads and seals.
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (forge.event(1)[:1] + forge.event(1)[1:] + b"\x00", "payload"),
+        (b"\xa2\x61b\x01\x61a\x01", "payload"),
+        (forge.canonical({"record": "surprise"}), "payload"),
+        (forge.canonical({"record": "header"}), "payload"),
+        (forge.event(1, surprise=1), "refused"),
+        (forge.event(100_001), "refused"),
+        (forge.event(1, event="session.end"), "refused"),
+        (forge.event(1, time_ms=1), "refused"),
+    ],
+    ids=["trailing", "unsorted", "kind", "header", "field", "rounding", "alias", "time"],
+)
+def test_payload_that_the_recorder_would_not_write_is_damage(tree, payload, reason):
+    path = put(tree, A, [forge.event(1), payload])
+    report = verify(str(tree))
+    start, end = forge.places(path.read_bytes())[2]
+    assert [(item.offset, item.size, item.reason) for item in report.damage] == [(start, end - start, reason)]
+
+
+def test_events_under_a_schema_we_do_not_know_are_not_judged_by_ours(tree):
+    put(tree, A, [forge.event(1, surprise=1)], schema=bytes(32))
+    assert reasons(verify(str(tree))) == ["schema"]
+
+
+@pytest.mark.parametrize("key", ["count", "bytes", "sha256"])
+def test_seal_that_does_not_hold_is_damage(tree, key):
+    data = forge.segment_bytes(A, PAYLOADS)
+    value = forge.cbor2.loads(forge.seal(data, 4))
+    value[key] = bytes(32) if key == "sha256" else value[key] + 1
+    forge.closed_path(tree, A).write_bytes(data + forge.record(A, 4, forge.canonical(value)))
+    assert reasons(verify(str(tree))) == ["seal"]
+
+
+def test_records_after_the_seal_are_damage(tree):
+    data = forge.segment_bytes(A, PAYLOADS, sealed=True)
+    forge.closed_path(tree, A).write_bytes(data + forge.record(A, 5, forge.event(7)))
+    report = verify(str(tree))
+    assert [(item.offset, item.reason) for item in report.damage] == [(len(data), "after_seal")]
+
+
+def test_file_under_the_name_of_another_segment_is_damage(tree):
+    put(tree, A, PAYLOADS).rename(forge.closed_path(tree, B))
+    assert reasons(verify(str(tree))) == ["name"]
+
+
+def test_missing_record_inside_a_segment_is_a_gap(tree):
+    path = put(tree, A, PAYLOADS)
+    data = path.read_bytes()
+    start, end = forge.places(data)[2]
+    path.write_bytes(data[:start] + data[end:])
+    report = verify(str(tree))
+    assert report.exit_code == GAPS
+    assert [(gap.offset, gap.first_seq, gap.last_seq, gap.reason) for gap in report.gaps] == [(start, 2, 2, "sequence")]
+
+
+# What is missing, and what accounts for it.
+
+
+def test_missing_predecessor_is_a_gap(tree):
+    put_pair(tree).unlink()
+    report = verify(str(tree))
+    assert report.exit_code == GAPS
+    assert [(gap.segment, gap.last_seq, gap.reason) for gap in report.gaps] == [(A, 3, "previous")]
+
+
+def test_loss_record_accounts_for_a_missing_predecessor(tree):
+    put_pair(tree).unlink()
+    put_lane(tree, C, [forge.loss(A)], created_us=NOON_US + 2)
+    assert verify(str(tree)).exit_code == CLEAN
+
+
+def test_receipt_accounts_for_a_missing_predecessor(tree):
+    put_pair(tree).unlink()
+    (tree / "receipts").mkdir()
+    (tree / "receipts" / "x.cbor").write_bytes(forge.canonical({"segments": [A], "status": "accepted"}))
+    assert verify(str(tree)).exit_code == CLEAN
+    assert explained_segments(str(tree)) == {A}
+
+
+def test_clearing_accounts_for_what_came_before_it_in_the_lane(tree):
+    put_pair(tree).unlink()
+    identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS))
+    assert verify(str(tree)).exit_code == CLEAN
+
+
+def test_clearing_does_not_account_for_what_was_lost_after_it(tree):
+    put_pair(tree).unlink()
+    put(tree, C, [], created_us=NOON_US - 5_000)
+    identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS - 60_000))
+    assert verify(str(tree)).exit_code == GAPS
+
+
+def test_packed_predecessor_is_there(tree):
+    put_pair(tree).unlink()
+    put_packed(tree, A, [1, 2, 3], source=SOURCE)
+    report = verify(str(tree))
+    assert (report.gaps, report.damage) == ([], [])
+    assert report.events == 4
+
+
+def test_packed_segment_that_lacks_its_end_is_a_gap(tree):
+    put_pair(tree).unlink()
+    put_packed(tree, A, [1, 2], source=SOURCE)
+    assert [(gap.first_seq, gap.last_seq, gap.reason) for gap in verify(str(tree)).gaps] == [(3, 3, "shorter")]
+
+
+def test_hole_in_a_packed_segment_is_a_gap_unless_its_header_tells_of_it(tree):
+    put_packed(tree, A, [1, 4])
+    assert [(gap.first_seq, gap.last_seq) for gap in verify(str(tree)).gaps] == [(2, 3)]
+    put_packed(tree, A, [1, 4], gaps=[{"first_seq": 2, "last_seq": 3, "bytes": 90, "reason": "damaged"}])
+    assert verify(str(tree)).gaps == []
+
+
+def test_damage_wins_over_gaps_and_gaps_over_torn_tails(tree):
+    torn = put_lane(tree, C, PAYLOADS, created_us=NOON_US + 9)
+    torn.write_bytes(torn.read_bytes()[:-3])
+    assert verify(str(tree)).exit_code == TORN
+    put_pair(tree).unlink()
+    assert verify(str(tree)).exit_code == GAPS
+    (tree / "segments" / "stranger").write_bytes(b"?")
+    assert verify(str(tree)).exit_code == DAMAGED
+
+
+def test_torn_tail_that_is_being_written_is_no_finding(tree):
+    path = put_lane(tree, A, PAYLOADS)
+    path.write_bytes(path.read_bytes()[:-3])
+    with open(path.with_suffix(".lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert verify(str(tree)).exit_code == CLEAN
+    assert verify(str(tree)).exit_code == TORN
+
+
+# The small files.
+
+
+def test_damaged_lines_of_the_small_files_are_named(journal, root):
+    journal.append("error_occurred", error_category="config_error")
+    expected = {}
+    for name, at, start, reason in (
+        ("journal", 60, len("carojournal 1 xxxxxxxx\n"), "line"),
+        ("drops", 300, 256, "line"),
+        ("lanes/0.lock", 5, 0, "lock"),
+    ):
+        path = os.path.join(root, name)
+        with open(path, "r+b") as file:
+            file.seek(at)
+            old = file.read(1)
+            file.seek(at)
+            file.write(bytes([old[0] ^ 2]))
+        expected[path] = (start, reason)
+    report = verify(root)
+    assert {item.path: (item.offset, item.reason) for item in report.damage} == expected
+
+
+def test_half_written_line_of_the_identity_file_is_torn(tree):
+    identity(tree, b"carojournal 1")
+    with (tree / "journal").open("ab") as file:
+        file.write(b"\nsession 2026-")
+    report = verify(str(tree))
+    assert (report.exit_code, [item.offset for item in report.torn]) == (TORN, [25])
+
+
+def test_snapshot_that_does_not_hold_is_named(tree):
+    (tree / "policy").write_bytes(b"carojournal-policy 1\ncrc 00000000\n")
+    assert reasons(verify(str(tree))) == ["snapshot"]
+
+
+def test_lock_file_that_names_another_segment_is_named(tree):
+    path = put_lane(tree, A, PAYLOADS)
+    path.with_suffix(".lock").write_bytes(forge.lock_text(B))
+    assert reasons(verify(str(tree))) == ["lock_names"]
+
+
+def test_identity_that_is_gone_beside_segments_is_named(tree):
+    put_lane(tree, A, PAYLOADS)
+    (tree / "journal").unlink()
+    assert reasons(verify(str(tree))) == ["missing"]
+
+
+# Single files.
+
+
+def test_files_alone_are_checked_without_their_neighbours(tree, tmp_path):
+    path = put_pair(tree)
+    copy = tmp_path / "copy of a segment"
+    copy.write_bytes(path.read_bytes())
+    assert verify_paths([str(forge.closed_path(tree, B, NOON_US + 1)), str(copy)]).exit_code == CLEAN
+    copy.write_bytes(path.read_bytes()[:-1])
+    assert verify_paths([str(copy)]).exit_code == DAMAGED
+    assert verify_paths([str(put_packed(tree, C, [1, 2]))]).events == 2
