@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["event_view", "record_view"]
 
+_AS_IT_IS = frozenset((str, int, bool, type(None)))  # Of nearly all fields; the rest is looked at one by one.
+
 
 def event_view(value: "Mapping[str, object]", event_id: str) -> dict[str, object]:
     """Return the JSON view of one event's decoded payload."""
@@ -50,6 +52,8 @@ def record_view(record: "Record") -> dict[str, object]:
 
 def _plain(value: object) -> object:
     """Return *value* as JSON can hold it."""
+    if type(value) in _AS_IT_IS:
+        return value
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict):

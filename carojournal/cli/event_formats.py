@@ -10,15 +10,17 @@
 On a terminal times are local, in a pipe RFC 3339 UTC.  JSON is written in ASCII, so nothing in it acts on a terminal.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from carojournal.cbor import encode_bytes, encode_int
 from carojournal.cli.output import escape, paint
 from carojournal.times import local_text, utc_text
-from carojournal.view import record_view
+from carojournal.view import event_view, record_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from json import JSONEncoder
 
     from carojournal.reader import Record
 
@@ -42,10 +44,14 @@ _RECORD_SEPARATOR = "\x1e"
 
 def json_text(value: object, *, pretty: bool = False) -> str:
     """Return JSON in printable ASCII (and, if *pretty*, newlines)."""
-    import json
+    return _encoder(pretty).encode(value).replace("\x7f", "\\u007f")  # The one control character that JSON lets pass.
 
-    text = json.dumps(value, indent=2 if pretty else None, separators=None if pretty else (",", ":"), allow_nan=False)
-    return text.replace("\x7f", "\\u007f")  # The one control character that JSON leaves as it is.
+
+@cache
+def _encoder(pretty: bool) -> "JSONEncoder":
+    from json import JSONEncoder
+
+    return JSONEncoder(indent=2 if pretty else None, separators=None if pretty else (",", ":"), allow_nan=False)
 
 
 def writer_of(form: str, *, terminal: bool, color: bool) -> "Callable[[Record], bytes]":
@@ -53,7 +59,7 @@ def writer_of(form: str, *, terminal: bool, color: bool) -> "Callable[[Record], 
     time_text = local_text if terminal else utc_text
 
     def short(record: "Record") -> bytes:
-        view = record_view(record)
+        view = event_view(record.value, "")  # The id is not shown, and deriving it imports hashlib.
         return _short(view, time_text(_time(record)), terminal=terminal, color=color).encode()
 
     def verbose(record: "Record") -> bytes:

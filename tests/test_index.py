@@ -1,0 +1,380 @@
+"""The index: small, incremental, never trusted, never in the way."""
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+
+import pytest
+from carobatch_journals import close_lanes
+from conftest import Clock
+from full_journals import FULL_BYTES, by_hand, bytes_below, fill, session
+
+from carobatch.compact import compact
+from carobatch.store import PackedStore
+from carojournal import Journal, index, index_build
+from carojournal.filters import parse_filters
+from carojournal.index import INDEX, open_index, rebuild
+from carojournal.query import Query
+from carojournal.reader import JournalReader
+from carojournal.selection import newest, ordered
+
+QUERIES = [
+    parse_filters(words)
+    for words in (
+        ["event=error_occurred"],
+        ["risk_level=high", "backend_used=mlx"],
+        ["event=session_start"],
+        ["inference_time_ms=17"],
+        ["output_token_count=1"],
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A journal filled up to its default cap, with the index that a reader makes; not to be changed."""
+    root = str(tmp_path_factory.mktemp("full") / "journal")
+    fill(root, FULL_BYTES)
+    return root
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory):
+    """A journal that is just worth an index; not to be changed."""
+    root = str(tmp_path_factory.mktemp("some") / "journal")
+    fill(root, 900_000)
+    return root
+
+
+@pytest.fixture
+def small(some, tmp_path):
+    """A copy of it that a test may change."""
+    return shutil.copytree(some, str(tmp_path / "journal"))
+
+
+def opened(root, **options):
+    return open_index(root, JournalReader(root).segments(), **options)
+
+
+def place(root):
+    return os.path.join(root, INDEX)
+
+
+def identities(records):
+    return [(record.segment, record.seq) for record in records]
+
+
+def add_one(root):
+    """Record one more event, in the lane that is open."""
+    clock = Clock(by_hand(root)[-1][0])
+    with Journal.open(root, clock=clock, environ={"HOME": "/nonexistent"}, admin="/nonexistent") as journal:
+        assert journal.record("session_end", session_duration_ms=77)
+
+
+def both_ways(root):
+    """Assert that every query finds the same with and without the index; return the index."""
+    found = opened(root)
+    assert found is not None
+    for query in QUERIES:
+        with_index, without = JournalReader(root), JournalReader(root)
+        assert identities(ordered(with_index, query, found)) == identities(ordered(without, query))
+        assert identities(newest(with_index, query, 9, found)) == identities(newest(without, query, 9))
+    return found
+
+
+def test_a_full_journal_takes_less_than_two_percent(full):
+    found = both_ways(full)
+    data = bytes_below(full)
+    assert data > 9_000_000
+    assert os.path.getsize(place(full)) < 0.02 * data
+    assert stat.S_IMODE(os.stat(place(full)).st_mode) == 0o600
+    files, blocks = found.rows
+    events = by_hand(full)
+    assert files + blocks < len(events) / 100, "rows per segment and per block, not per event"
+    totals = found.totals()
+    assert (totals.oldest_ms, totals.newest_ms) == (events[0][0], events[-1][0])
+    assert totals.rest == [info for info in JournalReader(full).segments() if info.size < 16_384]
+    names = [row[3]["event"] for row in events]
+    if not totals.rest:
+        assert totals.counts == {name: names.count(name) for name in totals.counts}
+    found.close()
+
+
+def test_blocks_that_cannot_match_are_not_read(full):
+    found = opened(full)
+    everything = found.candidates(Query())
+    assert len(found.candidates(parse_filters(["event=error_occurred"]))) < len(everything)
+    events = by_hand(full)
+    middle = events[len(events) // 2]
+    assert len(found.candidates(Query(since_ms=middle[0], until_ms=middle[0]))) <= 2
+    run = parse_filters([f"run_id={middle[3]['run_id'].hex()}"])
+    assert len(found.candidates(run)) <= 4
+    assert identities(ordered(JournalReader(full), run, found)) == [
+        row[1:3] for row in events if row[3]["run_id"] == middle[3]["run_id"]
+    ]
+    assert found.candidates(parse_filters(["session_id=00000000"])) == []
+    found.close()
+
+
+def test_only_new_bytes_are_read(small, monkeypatch):
+    read = []
+    pread = os.pread
+
+    def counted(descriptor, size, offset):
+        data = pread(descriptor, size, offset)
+        read.append(len(data))
+        return data
+
+    both_ways(small).close()
+    before = bytes_below(small)
+    add_one(small)
+    grown = bytes_below(small) - before
+    assert 0 < grown < 500
+    infos = JournalReader(small).segments()
+    monkeypatch.setattr(index_build.os, "pread", counted)
+    found = open_index(small, infos)
+    assert found.bytes_read == sum(read)
+    assert grown < sum(read) < grown + 500, "the new record, and the one before it as a proof"
+    read.clear()
+    found.close()
+    again = open_index(small, infos)
+    assert (again.bytes_read, read) == (0, [])
+    again.close()
+    monkeypatch.undo()
+    both_ways(small).close()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_growing_in_steps_ends_where_building_at_once_does(tmp_path, step):
+    import random
+
+    root, clock, rand = str(tmp_path / "journal"), Clock(), random.Random(step)
+    environ = {"HOME": "/nonexistent"}
+    with Journal.open(root, clock=clock, environ=environ, admin="/nonexistent") as journal:
+        for _ in range(10):
+            for _ in range(20 * step):
+                session(journal, rand, clock)
+            opened(root, always=True).close()
+    grown = opened(root)
+    rows = list(grown._connection.execute("SELECT * FROM block ORDER BY file, offset"))
+    grown.close()
+    fresh = rebuild(root, JournalReader(root).segments())
+    assert [row[1:] for row in fresh._connection.execute("SELECT * FROM block ORDER BY file, offset")] == [
+        row[1:] for row in rows
+    ]
+    fresh.close()
+
+
+def damaged_database(path):
+    with open(path, "r+b") as file:
+        file.seek(2_000)
+        file.write(b"\xff" * 3_000)
+
+
+def cut_database(path):
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def empty_database(path):
+    os.truncate(path, 0)
+
+
+def foreign_database(path):
+    os.unlink(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE other(x)")
+
+
+def newer_layout(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {index.LAYOUT + 1}")
+
+
+def other_schema(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE about SET schema = ?", (b"other",))
+
+
+def no_database(path):
+    with open(path, "wb") as file:
+        file.write(b"hello" * 1_000)
+
+
+def link(path):
+    os.rename(path, f"{path}.elsewhere")
+    os.symlink(f"{path}.elsewhere", path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [damaged_database, cut_database, empty_database, foreign_database, newer_layout, other_schema, no_database, link],
+)
+def test_any_doubt_builds_it_anew(small, spoil):
+    both_ways(small).close()
+    spoil(place(small))
+    found = both_ways(small)
+    assert found.bytes_read >= bytes_below(small) - 500
+    assert not os.path.islink(place(small))
+    found.close()
+    again = opened(small)
+    assert again.bytes_read == 0
+    again.close()
+
+
+def replaced(path, data):
+    os.unlink(path)
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def flipped(path, data):
+    with open(path, "r+b") as file:
+        file.seek(len(data) // 2)
+        file.write(bytes([data[len(data) // 2] ^ 1]))
+
+
+def shortened(path, data):
+    os.truncate(path, len(data) - 1_000)
+
+
+def lengthened(path, data):
+    with open(path, "ab") as file:
+        file.write(data[-300:])
+
+
+@pytest.mark.parametrize("change", [replaced, flipped, shortened, lengthened])
+def test_a_file_that_does_not_fit_its_row_is_read_again(small, change):
+    both_ways(small).close()
+    name = sorted(os.listdir(os.path.join(small, "segments")))[2]
+    path = os.path.join(small, "segments", name)
+    with open(path, "rb") as file:
+        data = file.read()
+    change(path, data)
+    os.utime(path, ns=(1, 1))
+    found = opened(small)
+    assert found.bytes_read >= len(data) // 2
+    found.close()
+    both_ways(small).close()
+
+
+def test_a_segment_that_was_moved_or_evicted_costs_no_reading(small):
+    both_ways(small).close()
+    close_lanes(small)
+    os.unlink(os.path.join(small, "segments", min(os.listdir(os.path.join(small, "segments")))))
+    found = both_ways(small)
+    assert found.bytes_read == 0
+    assert found.rows[0] == len([info for info in JournalReader(small).segments() if info.size >= 16_384])
+    found.close()
+
+
+def test_a_file_with_damage_has_no_row_and_its_damage_is_seen_each_time(small):
+    name = sorted(os.listdir(os.path.join(small, "segments")))[2]
+    path = os.path.join(small, "segments", name)
+    with open(path, "rb") as file:
+        flipped(path, file.read())
+    for _ in range(2):
+        found = opened(small)
+        reader = JournalReader(small)
+        list(ordered(reader, QUERIES[0], found))
+        assert [finding.path for finding in reader.damage] == [path]
+        found.close()
+
+
+def test_a_block_whose_bytes_changed_after_the_check_is_read_as_a_whole_segment(small):
+    found = opened(small)
+    expected = identities(ordered(JournalReader(small), QUERIES[2]))
+    name = sorted(os.listdir(os.path.join(small, "segments")))[2]
+    path = os.path.join(small, "segments", name)
+    with open(path, "rb") as file:
+        flipped(path, file.read())
+    reader = JournalReader(small)
+    left = identities(ordered(reader, QUERIES[2], found))
+    assert left == identities(ordered(JournalReader(small), QUERIES[2]))
+    assert len(expected) - 1 <= len(left) <= len(expected)
+    assert [finding.path for finding in reader.damage] == [path]
+    found.close()
+
+
+def test_packed_files_have_one_row_each(small):
+    close_lanes(small)
+    before = by_hand(small)
+    compact(small, PackedStore(small, 10_000_000), Clock().now_ms + 86_400_000 * 9)
+    infos = JournalReader(small).segments()
+    assert {info.state for info in infos} == {"packed"}
+    found = opened(small, always=True)
+    packed = os.listdir(os.path.join(small, "packed"))
+    assert found.rows == (len(packed), len(packed))
+    totals = found.totals()
+    names = [row[3]["event"] for row in before]
+    assert totals.counts == {name: names.count(name) for name in totals.counts}
+    for query in QUERIES:
+        assert identities(newest(JournalReader(small), query, 9, found)) == identities(
+            newest(JournalReader(small), query, 9)
+        )
+    found.close()
+
+
+def test_a_small_journal_gets_none_unless_asked_for(root, journal):
+    journal.record("session_end", session_duration_ms=1)
+    assert opened(root) is None
+    assert not os.path.exists(place(root))
+    opened(root, always=True).close()
+    assert os.path.exists(place(root))
+    found = opened(root)
+    assert found is not None, "one that is there is kept up to date"
+    found.close()
+
+
+def test_a_directory_that_cannot_be_written_has_no_index(small, monkeypatch):
+    def refused(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(index.os, "open", refused)
+    monkeypatch.setattr(index.sqlite3, "connect", refused)
+    assert opened(small) is None
+
+
+def test_an_index_that_somebody_writes_is_left_alone(small):
+    both_ways(small).close()
+    add_one(small)
+    other = sqlite3.connect(place(small), isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    inode = os.stat(place(small)).st_ino
+    assert opened(small) is None
+    other.execute("ROLLBACK")
+    other.close()
+    assert os.stat(place(small)).st_ino == inode
+    both_ways(small).close()
+
+
+def test_readers_side_by_side_agree(small):
+    code = (
+        "import sys\nfrom carojournal.reader import JournalReader\nfrom carojournal.index import open_index\n"
+        "from carojournal.selection import newest\nfrom carojournal.filters import parse_filters\n"
+        "reader = JournalReader(sys.argv[1])\nfound = open_index(sys.argv[1], reader.segments())\n"
+        "print([record.seq for record in newest(reader, parse_filters(['event=session_end']), 30, found)])\n"
+    )
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, small], stdout=subprocess.PIPE, text=True, cwd=here)
+        for _ in range(4)
+    ]
+    shown = {process.communicate(timeout=60)[0] for process in running}
+    assert [process.returncode for process in running] == [0] * 4
+    assert len(shown) == 1
+    assert shown.pop().startswith("[")
+    assert [name for name in os.listdir(small) if name.startswith(INDEX)] == [INDEX]
+
+
+def test_leftovers_of_a_killed_build_are_removed(small):
+    old, young = (os.path.join(small, f"{INDEX}.{name}.tmp") for name in ("aaaa", "bbbb"))
+    for path in (old, young):
+        with open(path, "wb"):
+            pass
+    os.utime(old, (1, 1))
+    opened(small).close()
+    assert not os.path.exists(old)
+    assert os.path.exists(young), "it may be under way"
