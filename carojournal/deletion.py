@@ -21,7 +21,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from carojournal.durable import sync_directory
-from carojournal.errors import JournalIOError
+from carojournal.errors import JournalIOError, JournalUnavailable
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX, Identity, line
 from carojournal.lines import good_lines
 
@@ -97,10 +97,13 @@ def sent_days(identity: Identity) -> set[str]:
 def mark_sent(root: str, day: str) -> None:
     """Note, durably, that events of the UTC *day* are about to be sent; once a day is enough and more do no harm.
 
-    carobatch calls this before the first byte of a batch goes out.  Raises JournalIOError.
+    carobatch calls this before the first byte of a batch goes out.  Raises JournalUnavailable (no journal),
+    JournalIOError.
     """
     identity = read_identity(root)
-    if identity is None or day not in sent_days(identity):
+    if identity is None:
+        raise JournalUnavailable("there is no journal")
+    if day not in sent_days(identity):
         _append(root, IDENTITY, b"\n" + line(f"sent {day}"))
 
 

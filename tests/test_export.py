@@ -23,6 +23,7 @@ START = {
     "caro_version": "1.1.0-beta",
     "platform": {"os": "linux", "arch": "x86_64", "shell": "bash"},
     "backend_config": {"primary": "ollama", "fallback_enabled": True},
+    "backend_available": ["ollama", "static"],
     "safety_level": "strict",
     "is_first_run": False,
 }
