@@ -132,6 +132,12 @@ def test_never_sent_means_nothing_to_ask_for(journal, root, capsys):
     assert len(deletion.pending(root)) == 1
 
 
+@pytest.mark.parametrize("flag", ["-y", "--yes", "-f", "--force"])
+def test_each_spelling_of_do_not_ask(used, flag):
+    assert main(["delete-remote", flag]) == 0
+    assert len(deletion.pending(used)) == 1
+
+
 def test_under_off_the_request_is_the_one_file_that_is_written(used, monkeypatch):
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     before = {name: os.stat(f"{used}/{name}").st_mtime_ns for name in os.listdir(used) if name != "lanes"}

@@ -15,7 +15,8 @@ from carojournal.times import utc_text
 __all__ = ["OPTIONS", "delete_remote"]
 
 OPTIONS = {
-    "yes": {"flags": ("-y", "--yes", "--force"), "action": "store_true", "help": "do not ask"},
+    "yes": {"flags": ("-y", "--yes"), "action": "store_true", "help": "do not ask"},
+    "force": {"flags": ("-f", "--force"), "action": "store_true", "help": "the same, as 'clear' calls it"},
     "all": {
         "flags": ("--all",),
         "action": "store_true",
@@ -48,7 +49,7 @@ def _print_json(root: str, request: deletion.Request | None) -> None:
     )
 
 
-def delete_remote(*, yes: bool = False, all: bool = False, json: bool = False) -> int:  # noqa: A002 - the option's name
+def delete_remote(*, yes: bool = False, force: bool = False, all: bool = False, json: bool = False) -> int:  # noqa: A002 - the option's name
     """Ask the receiver to delete everything that this journal has sent.
 
     Shows the session ids and their days, asks, and stores the request; 'carobatch run' delivers it, also while
@@ -75,7 +76,11 @@ def delete_remote(*, yes: bool = False, all: bool = False, json: bool = False) -
         rows = [(day, session.hex()) for day, session in sessions]
         for row in table(("day (UTC)", "session id"), rows, terminal=is_terminal(), color=uses_color()):
             print(row, flush=True)
-    confirm(f"Ask the receiver to delete the data of {count_text(len(sessions), 'session')}?", forced=yes, flag="--yes")
+    confirm(
+        f"Ask the receiver to delete the data of {count_text(len(sessions), 'session')}?",
+        forced=yes or force,
+        flag="--yes",
+    )
     now_ms = time.time_ns() // 1_000_000
     request = deletion.queue(root, sessions, now_ms)
     off = policy.resolve(root, channel=CHANNEL, environ=os.environ).mode == "off"
