@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ask", "in_background", "input_waits", "terminal"]
 
 LINE_BYTES_MAX = 4096  # What a Linux terminal takes as one line; a raw one might never end it.
+SLICE_S = 0.2  # How late a Ctrl-C may be noticed; nobody feels it.
 _END_OF_LINE, _INTERRUPT, _END_OF_INPUT = b"\r\n", b"\x03", b"\x04"  # A terminal in raw mode hands them through.
 _ANSWERS = {b"y": "yes", b"yes": "yes", b"n": "no", b"no": "no", b"": "no"}  # [y/N]: Enter alone is the default.
 
@@ -50,7 +51,11 @@ def _read_line(descriptor: int, timeout_s: float) -> bytes | None:
     deadline = time.monotonic() + timeout_s
     line = b""
     while len(line) <= LINE_BYTES_MAX:
-        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        # In slices: a Ctrl-C in the instant before select blocks is only seen when select returns.
+        left = deadline - time.monotonic()
+        if not select.select([descriptor], [], [], max(0.0, min(left, SLICE_S)))[0]:
+            if left > SLICE_S:
+                continue
             return None
         byte = os.read(descriptor, 1)
         if byte in (b"", _INTERRUPT, _END_OF_INPUT):
