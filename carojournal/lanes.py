@@ -338,15 +338,19 @@ class Lane:
         data += b"".join(encode_record(segment, at, payload) for at, payload in enumerate(losses, 1))
         text = b"%b %016d %013d" % (segment.hex().encode(), created_us, consent_ms)
         text = b"%b %08x\n" % (text, crc32(text))
+        before = os.pread(self._lock, len(text), 0)
         if os.pwrite(self._lock, text, 0) != len(text):
             raise carojournal.errors.JournalIOError("write", self._lock_path, None, "short write")
-        self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
-        self._size = 0
         try:
+            self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+            self._size = 0
             self._write(data, sync=False)
         except (OSError, carojournal.errors.JournalIOError):
-            self._forget()
-            os.unlink(self._path)
+            if self._descriptor >= 0:
+                self._forget()
+                os.unlink(self._path)
+            # Else the next segment would name as its predecessor one that never was, and `verify` would miss it.
+            os.ftruncate(self._lock, os.pwrite(self._lock, before, 0))
             raise
         status = os.fstat(self._descriptor)
         self._segment, self._created_us, self._consent_ms = segment, created_us, consent_ms

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_reader import put, put_lane, put_packed
 from test_scan import edited, edits
 
+from carojournal import Journal
 from carojournal.recovery import (
     CLEAN,
     DAMAGED,
@@ -337,3 +338,24 @@ def test_files_alone_are_checked_without_their_neighbours(tree, tmp_path):
     copy.write_bytes(path.read_bytes()[:-1])
     assert verify_paths([str(copy)]).exit_code == DAMAGED
     assert verify_paths([str(put_packed(tree, C, [1, 2]))]).events == 2
+
+
+def test_segment_that_could_not_be_started_leaves_no_gap(journal, root, clock, monkeypatch):
+    """A full disk: the lane's lock file must not go on naming a segment that never came to be."""
+    journal.append("error_occurred", error_category="config_error")
+    clock.advance(7 * 3_600_000)
+    opened = os.open
+
+    def full(path, flags, *rest):
+        if str(path).endswith("0.seg") and flags & os.O_CREAT:
+            raise OSError(28, "No space left on device", path)
+        return opened(path, flags, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        assert not journal.record("error_occurred", error_category="config_error")
+    assert verify(root).exit_code == CLEAN
+    with Journal.open(clock=clock, admin="/nonexistent") as other:
+        assert other.record("error_occurred", error_category="config_error")
+    report = verify(root)
+    assert (report.exit_code, report.events) == (CLEAN, 2)
