@@ -220,7 +220,7 @@ class _Show:
         commands = (
             ("zstd", "-q", "-t", bundle),
             ("tar", "--zstd", "-xf", bundle),
-            ("sha256sum", "--quiet", "-c", "manifest-sha256.txt"),
+            ("sha256sum", "--quiet", "-c", "tagmanifest-sha256.txt", "manifest-sha256.txt"),
         )
         folder = out
         for words in commands:
