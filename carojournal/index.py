@@ -17,11 +17,12 @@ so that the damage is seen.  What a block says is verified when it is read: ever
 import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from carojournal.events import SCHEMA_HASH
-from carojournal.index_queries import TABLES, Index
+from carojournal.index_queries import Index
 from carojournal.index_rows import indexable
+from carojournal.index_tables import TABLES, brought_up_to_date
 from carojournal.segment_file import SegmentInfo
 
 __all__ = ["INDEX", "JOURNAL_BYTES_MIN", "Index", "open_index", "rebuild"]
@@ -54,24 +55,17 @@ def open_index(root: str, infos: Sequence[SegmentInfo], *, always: bool = False)
 def _open_existing(path: str, infos: Sequence[SegmentInfo]) -> Index | None:
     """Return the index that is there, up to date; None if it has to be built anew.
 
-    Raises sqlite3.OperationalError if somebody else is writing it, OSError.
+    Raises sqlite3.OperationalError if somebody else is writing it or nobody may, OSError.
     """
     if os.path.islink(path) or not os.path.isfile(path):
         return None
-    index = None
     try:
-        index = Index(_connect(path), infos)
-        if _is_ours(index._connection):  # noqa: SLF001 - this module's own class
-            index.update()
-            return index
+        with closing(_connect(path)) as connection:
+            return brought_up_to_date(connection, infos) if _is_ours(connection) else None
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY):
-            if index is not None:
-                index.close()
             raise
-    if index is not None:
-        index.close()
-    return None
+        return None
 
 
 def _connect(path: str) -> sqlite3.Connection:
@@ -99,20 +93,13 @@ def rebuild(root: str, infos: Sequence[SegmentInfo]) -> Index:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     os.close(os.open(temporary, flags, 0o600))
     try:
-        connection = _connect(temporary)
-        try:
+        with closing(_connect(temporary)) as connection:
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            connection.executescript(
-                f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {LAYOUT}; BEGIN; {TABLES}"
-            )
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {LAYOUT}")
+            connection.executescript(TABLES)
             connection.execute("INSERT INTO about VALUES (?)", (SCHEMA_HASH,))
-            index = Index(connection, infos)
-            index.update()
-            if connection.in_transaction:
-                connection.execute("COMMIT")
-        except BaseException:
-            connection.close()
-            raise
+            index = brought_up_to_date(connection, infos)
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):

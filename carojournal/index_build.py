@@ -163,23 +163,22 @@ def _grown(unit: Unit, descriptor: int, status: os.stat_result, row: FileRow, la
     """Read on from the last indexed record, which proves that this is still the file that was indexed."""
     data = _read(descriptor, row.last_offset, min(status.st_size, FILE_BYTES_MAX))
     found = scan_records(data, unit.uuid, 0, row.next_seq - 1)
-    if not found.records or found.records[0][:2] != (0, row.next_seq - 1) or not _is_sound(unit, found):
+    if not found.records or found.records[0][:2] != (0, row.next_seq - 1) or not _is_sound(found):
         return Growth(None, bytes_read=len(data))
     return Growth(
         *_added(unit, status, _Sums(row.sessions, last), data, found, row.last_offset), len(data), extends=True
     )
 
 
-def _is_sound(unit: Unit, found: Scan) -> bool:
+def _is_sound(found: Scan) -> bool:
     """Tell whether a file is worth indexing: one with damage is read every time, so that the damage is seen."""
-    growing = unit.infos[0].state == "open"
-    return not found.gaps and all(span.torn and growing for span in found.spans)
+    return not found.gaps and not found.spans
 
 
 def _whole(unit: Unit, descriptor: int, status: os.stat_result) -> Growth:
     data = _read(descriptor, 0, min(status.st_size, FILE_BYTES_MAX))
     found = scan(data, unit.uuid)
-    if not found.records or not _is_sound(unit, found) or resolve_uuid(data, unit.uuid)[0] != unit.uuid:
+    if not found.records or not _is_sound(found) or resolve_uuid(data, unit.uuid)[0] != unit.uuid:
         return Growth(None, bytes_read=len(data))
     return Growth(*_added(unit, status, _Sums(b"", None), data, found, 0), len(data))
 

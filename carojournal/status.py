@@ -168,19 +168,10 @@ def _kept(root: str, *, may_write: bool) -> tuple[Kept, dict[str, tuple[int, int
 
 
 def _indexed(root: str, infos: "list[SegmentInfo]") -> "Totals | None":
-    import sqlite3
-
     from carojournal.index import open_index
 
     index = open_index(root, infos)
-    if index is None:
-        return None
-    try:
-        return index.totals()
-    except sqlite3.Error:
-        return None
-    finally:
-        index.close()
+    return None if index is None else index.totals()
 
 
 def _count(reader: "JournalReader", infos: "Iterable[SegmentInfo]", kept: Kept) -> None:

@@ -17,6 +17,7 @@ from carobatch.store import PackedStore
 from carojournal import Journal, index, index_build
 from carojournal.filters import parse_filters
 from carojournal.index import INDEX, open_index, rebuild
+from carojournal.index_rows import Block
 from carojournal.query import Query
 from carojournal.reader import JournalReader
 from carojournal.selection import newest, ordered
@@ -67,6 +68,13 @@ def identities(records):
     return [(record.segment, record.seq) for record in records]
 
 
+def stored_blocks(root):
+    with sqlite3.connect(place(root)) as connection:
+        columns = "block.offset, block.size, first_seq, first_ms, last_ms, counts, runs"
+        query = f"SELECT {columns} FROM block JOIN file ON file.id = block.file ORDER BY first_ms, block.offset"
+        return [Block.of_row(row) for row in connection.execute(query)]
+
+
 def add_one(root):
     """Record one more event, in the lane that is open."""
     clock = Clock(by_hand(root)[-1][0])
@@ -100,7 +108,6 @@ def test_a_full_journal_takes_less_than_two_percent(full):
     names = [row[3]["event"] for row in events]
     if not totals.rest:
         assert totals.counts == {name: names.count(name) for name in totals.counts}
-    found.close()
 
 
 def test_blocks_that_cannot_match_are_not_read(full):
@@ -116,7 +123,6 @@ def test_blocks_that_cannot_match_are_not_read(full):
         row[1:3] for row in events if row[3]["run_id"] == middle[3]["run_id"]
     ]
     assert found.candidates(parse_filters(["session_id=00000000"])) == []
-    found.close()
 
 
 def test_only_new_bytes_are_read(small, monkeypatch):
@@ -128,7 +134,7 @@ def test_only_new_bytes_are_read(small, monkeypatch):
         read.append(len(data))
         return data
 
-    both_ways(small).close()
+    both_ways(small)
     before = bytes_below(small)
     add_one(small)
     grown = bytes_below(small) - before
@@ -139,12 +145,10 @@ def test_only_new_bytes_are_read(small, monkeypatch):
     assert found.bytes_read == sum(read)
     assert grown < sum(read) < grown + 500, "the new record, and the one before it as a proof"
     read.clear()
-    found.close()
     again = open_index(small, infos)
     assert (again.bytes_read, read) == (0, [])
-    again.close()
     monkeypatch.undo()
-    both_ways(small).close()
+    both_ways(small)
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -157,15 +161,12 @@ def test_growing_in_steps_ends_where_building_at_once_does(tmp_path, step):
         for _ in range(10):
             for _ in range(20 * step):
                 session(journal, rand, clock)
-            opened(root, always=True).close()
+            assert opened(root, always=True) is not None
     grown = opened(root)
-    rows = list(grown._connection.execute("SELECT * FROM block ORDER BY file, offset"))
-    grown.close()
+    assert grown.bytes_read == 0
+    assert stored_blocks(root) == [block for entry in grown._entries for block in entry.blocks]
     fresh = rebuild(root, JournalReader(root).segments())
-    assert [row[1:] for row in fresh._connection.execute("SELECT * FROM block ORDER BY file, offset")] == [
-        row[1:] for row in rows
-    ]
-    fresh.close()
+    assert [entry.blocks for entry in fresh._entries] == [entry.blocks for entry in grown._entries]
 
 
 def damaged_database(path):
@@ -213,15 +214,13 @@ def link(path):
     [damaged_database, cut_database, empty_database, foreign_database, newer_layout, other_schema, no_database, link],
 )
 def test_any_doubt_builds_it_anew(small, spoil):
-    both_ways(small).close()
+    both_ways(small)
     spoil(place(small))
     found = both_ways(small)
     assert found.bytes_read >= bytes_below(small) - 500
     assert not os.path.islink(place(small))
-    found.close()
     again = opened(small)
     assert again.bytes_read == 0
-    again.close()
 
 
 def replaced(path, data):
@@ -247,7 +246,7 @@ def lengthened(path, data):
 
 @pytest.mark.parametrize("change", [replaced, flipped, shortened, lengthened])
 def test_a_file_that_does_not_fit_its_row_is_read_again(small, change):
-    both_ways(small).close()
+    both_ways(small)
     name = sorted(os.listdir(os.path.join(small, "segments")))[2]
     path = os.path.join(small, "segments", name)
     with open(path, "rb") as file:
@@ -256,18 +255,16 @@ def test_a_file_that_does_not_fit_its_row_is_read_again(small, change):
     os.utime(path, ns=(1, 1))
     found = opened(small)
     assert found.bytes_read >= len(data) // 2
-    found.close()
-    both_ways(small).close()
+    both_ways(small)
 
 
 def test_a_segment_that_was_moved_or_evicted_costs_no_reading(small):
-    both_ways(small).close()
+    both_ways(small)
     close_lanes(small)
     os.unlink(os.path.join(small, "segments", min(os.listdir(os.path.join(small, "segments")))))
     found = both_ways(small)
     assert found.bytes_read == 0
     assert found.rows[0] == len([info for info in JournalReader(small).segments() if info.size >= 16_384])
-    found.close()
 
 
 def test_a_file_with_damage_has_no_row_and_its_damage_is_seen_each_time(small):
@@ -280,7 +277,6 @@ def test_a_file_with_damage_has_no_row_and_its_damage_is_seen_each_time(small):
         reader = JournalReader(small)
         list(ordered(reader, QUERIES[0], found))
         assert [finding.path for finding in reader.damage] == [path]
-        found.close()
 
 
 def test_a_block_whose_bytes_changed_after_the_check_is_read_as_a_whole_segment(small):
@@ -295,7 +291,6 @@ def test_a_block_whose_bytes_changed_after_the_check_is_read_as_a_whole_segment(
     assert left == identities(ordered(JournalReader(small), QUERIES[2]))
     assert len(expected) - 1 <= len(left) <= len(expected)
     assert [finding.path for finding in reader.damage] == [path]
-    found.close()
 
 
 def test_packed_files_have_one_row_each(small):
@@ -314,18 +309,16 @@ def test_packed_files_have_one_row_each(small):
         assert identities(newest(JournalReader(small), query, 9, found)) == identities(
             newest(JournalReader(small), query, 9)
         )
-    found.close()
 
 
 def test_a_small_journal_gets_none_unless_asked_for(root, journal):
     journal.record("session_end", session_duration_ms=1)
     assert opened(root) is None
     assert not os.path.exists(place(root))
-    opened(root, always=True).close()
+    assert opened(root, always=True) is not None
     assert os.path.exists(place(root))
     found = opened(root)
     assert found is not None, "one that is there is kept up to date"
-    found.close()
 
 
 def test_a_directory_that_cannot_be_written_has_no_index(small, monkeypatch):
@@ -338,7 +331,7 @@ def test_a_directory_that_cannot_be_written_has_no_index(small, monkeypatch):
 
 
 def test_an_index_that_somebody_writes_is_left_alone(small):
-    both_ways(small).close()
+    both_ways(small)
     add_one(small)
     other = sqlite3.connect(place(small), isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -347,7 +340,7 @@ def test_an_index_that_somebody_writes_is_left_alone(small):
     other.execute("ROLLBACK")
     other.close()
     assert os.stat(place(small)).st_ino == inode
-    both_ways(small).close()
+    both_ways(small)
 
 
 def test_readers_side_by_side_agree(small):
@@ -375,6 +368,32 @@ def test_leftovers_of_a_killed_build_are_removed(small):
         with open(path, "wb"):
             pass
     os.utime(old, (1, 1))
-    opened(small).close()
+    assert opened(small) is not None
     assert not os.path.exists(old)
     assert os.path.exists(young), "it may be under way"
+
+
+def test_a_torn_tail_of_a_lane_is_seen_too(small):
+    both_ways(small)
+    with open(os.path.join(small, "lanes", "0.seg"), "ab") as file:
+        file.write(b"\x84\x1a\0")
+    for _ in range(2):
+        reader = JournalReader(small)
+        list(ordered(reader, QUERIES[0], opened(small)))
+        assert [(finding.size, finding.torn) for finding in reader.damage] == [(3, True)]
+
+
+def test_a_reader_at_the_same_time_costs_only_that_nothing_is_kept(small):
+    both_ways(small)
+    add_one(small)
+    other = sqlite3.connect(place(small), isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM file").fetchone()
+    for _ in range(2):
+        found = opened(small)
+        assert found is not None
+        assert found.bytes_read > 0
+    other.execute("ROLLBACK")
+    other.close()
+    assert opened(small).bytes_read > 0
+    assert opened(small).bytes_read == 0

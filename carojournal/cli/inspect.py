@@ -99,11 +99,7 @@ def inspect(  # noqa: PLR0913 - the options of the verb
         return _follow(reader, query, count, show)
     else:
         index = None if no_index or (query.everything and count is not None) else _index(reader)
-        try:
-            show.all(_ordered(_events(reader, query, count, index), reverse=reverse))
-        finally:
-            if index is not None:
-                index.close()
+        show.all(_ordered(_events(reader, query, count, index), reverse=reverse))
     _remarks(reader, query, show, quiet=with_cursor)
     return 0
 

@@ -36,15 +36,11 @@ def reindex(*, json: bool = False) -> int:
         index = rebuild(root, infos)
     except sqlite3.Error as error:
         raise JournalIOError("build", path, None, "the index cannot be written") from error
-    try:
-        files, blocks = index.rows
-        read = index.bytes_read
-    finally:
-        index.close()
+    files, blocks = index.rows
     size = os.path.getsize(path)
     data = sum(info.size for info in infos)
     if json:
-        view = {"files": files, "blocks": blocks, "bytes_read": read, "bytes": size, "data_bytes": data}
+        view = {"files": files, "blocks": blocks, "bytes_read": index.bytes_read, "bytes": size, "data_bytes": data}
         print(json_text(view))
     else:
         rows = f"{count_text(files, 'file')}, {count_text(blocks, 'block')}"
