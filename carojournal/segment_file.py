@@ -12,8 +12,9 @@ from zlib import crc32
 
 from carojournal.cbordecode import decode
 from carojournal.errors import CorruptRecord, MalformedCBOR
-from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, decode_record, find_record, last_record_offset
+from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, decode_record, last_record_offset
 from carojournal.lanes import FORMAT_VERSION
+from carojournal.scan import next_record
 
 __all__ = [
     "CLOSED_NAME",
@@ -159,9 +160,9 @@ def resolve_uuid(data: bytes, named: bytes | None) -> tuple[bytes | None, dict[s
     header = read_header(data)
     said = header["segment"] if header else None
     assert said is None or type(said) is bytes
-    if said is not None and (named is None or said == named or find_record(said, data, 0) is not None):
+    if said is not None and (named is None or said == named or next_record(said, data, 0) is not None):
         return said, header
-    if named is not None and find_record(named, data, 0) is not None:
+    if named is not None and next_record(named, data, 0) is not None:
         return named, None
     return said, header
 

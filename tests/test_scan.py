@@ -1,5 +1,7 @@
 """What damage costs, over bytes alone: exactly the records it touches, wherever and whatever it is."""
 
+import time
+
 import forge
 import pytest
 from hypothesis import given, settings
@@ -231,3 +233,11 @@ def test_records_that_no_damage_in_place_touches_are_all_read(changes):
         if data[start:end] == SEALED[start:end]
     }
     assert read(data) == untouched
+
+
+def test_megabyte_of_false_marks_is_stepped_over_quickly():
+    """Each pair of bytes looks like a record's beginning; judging each in full took 1.5 s."""
+    data = forge.LABEL + b"\x84\x1a" * 524_288 + forge.record(UUID, 1, forge.event(1))
+    start = time.perf_counter()
+    assert [place.seq for place in scan(data, UUID).records] == [1]
+    assert time.perf_counter() - start < 0.75
