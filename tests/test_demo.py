@@ -204,6 +204,15 @@ def test_a_bundle_is_checked_by_stock_tools(tmp_path, capsys, data, code):
     assert "$ zstd -q -t bag.tar.zst\n$ tar --zstd -xf bag.tar.zst\n$ cd bag\n$ sha256sum" in shown
 
 
+def test_the_bundle_is_real_and_what_was_tried_is_not_in_it(home, temporary):
+    done = run(temporary, PYTHONPATH=os.pathsep.join((HERE, os.path.join(HERE, "tools"))))
+    assert (done.returncode, done.stderr) == (0, "")
+    bundle = done.stdout.partition("$ carobatch export")[2]
+    assert "every checksum holds" in bundle
+    assert re.search(r"searched [0-9]+ files, .*: 0 found", bundle)
+    assert os.listdir(home) == os.listdir(temporary) == []
+
+
 def test_every_next_command_exists(home, temporary):
     from carojournal.cli import VERBS
 
