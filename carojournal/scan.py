@@ -47,9 +47,8 @@ _TAIL = Struct(">BI")
 # judged makes a file full of false marks cost milliseconds; judging each, as `frame.find_record` does, 1.5 s a MB.
 _BEGINS = re.compile(rb"\x84\x1a.{4}\x1b.{8}\x5a\x00[\x00\x01]", re.DOTALL)
 _RECORD_BYTES_MIN = RECORD_OVERHEAD_BYTES + 1
-_ZEROS_MIN = (
-    5  # A record ends in 1A and a number above 25: no whole record ends in that many, nor after one flipped bit.
-)
+# A record ends in 1A and a number above 25, so no whole record ends in five zero bytes, nor after one flipped bit.
+_ZEROS_MIN = 5
 
 assert _HEAD.size + _TAIL.size == RECORD_OVERHEAD_BYTES
 
