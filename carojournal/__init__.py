@@ -7,7 +7,12 @@ the module is imported when such a line runs for the first time.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from carojournal import cbordecode, drops, errors, grammars, shape, spool
+    from carojournal import cbordecode as cbordecode  # re-exported for type checkers
+    from carojournal import drops as drops
+    from carojournal import errors as errors
+    from carojournal import grammars as grammars
+    from carojournal import shape as shape
+    from carojournal import spool as spool
     from carojournal.collector import Collector
     from carojournal.journal import Journal
     from carojournal.reader import JournalReader

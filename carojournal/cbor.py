@@ -78,7 +78,7 @@ def encode_map(pairs: dict[str, object]) -> bytes:
     return encode_head(_MAJOR_MAP, len(body)) + b"".join(key + value for key, value in body)
 
 
-def encode(value: object) -> bytes:
+def encode(value: object) -> bytes:  # noqa: PLR0911 - one line a type
     """Return the deterministic encoding of *value*.  Raises TypeError for anything a record may not hold."""
     kind = type(value)
     if kind is int:

@@ -12,7 +12,7 @@ _DEPTH_MAX = 8
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
 
 
-def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:
+def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:  # noqa: PLR0912 - one branch a major type
     if at >= len(data) or depth > _DEPTH_MAX:
         raise MalformedCBOR("cut off or nested too deeply")
     head = data[at]

@@ -65,7 +65,7 @@ def take_from_lanes(
     for number in lanes:
         lane = Lane(root, number, cap_bytes, random)
         try:
-            lane._attach(now_ms)  # noqa: SLF001 - what `Lane._close_idle` does, for a lock that is held already
+            lane.attach(now_ms)
             lane.rotate()
         finally:
             lane.close()

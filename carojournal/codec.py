@@ -6,6 +6,7 @@ most DEPTH_MAX levels deep.
 """
 
 import io
+import math
 from typing import TYPE_CHECKING, NoReturn
 
 import cbor2
@@ -45,11 +46,26 @@ def dumps(value: object) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
+def _check_values(value: object) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_values(key)
+            _check_values(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_values(inner)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise MalformedCBOR("a number that is none")
+    elif value is not None and not isinstance(value, int | str | bytes):
+        raise MalformedCBOR("a value that our formats do not hold")
+
+
 def loads(data: bytes) -> object:
     """Return the one item that *data* holds.
 
     Raises MalformedCBOR for anything else: trailing bytes, tags, other than the shortest encodings, unsorted or
-    duplicate keys, more than DEPTH_MAX levels.  (Floats, NaN included, are left to the schema.)
+    duplicate keys, more than DEPTH_MAX levels, NaN, infinities, undefined and unassigned simple values.
     """
     stream = io.BytesIO(data)
     try:
@@ -58,6 +74,7 @@ def loads(data: bytes) -> object:
             raise MalformedCBOR("bytes follow the item")
         if cbor2.dumps(value, canonical=True) != data:
             raise MalformedCBOR("not deterministically encoded")
+        _check_values(value)
     except MalformedCBOR:
         raise
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:

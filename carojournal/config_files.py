@@ -26,7 +26,7 @@ __all__ = ["load"]
 LEGACY = {"first_run": "no longer used: the recorded answer decides whether to ask"}
 
 
-class _Unreadable(Exception):  # noqa: N818 - the word for what it is; it never leaves this module
+class _Unreadable(Exception):
     """A file that is there and says nothing we understand; the argument says why."""
 
 

@@ -1,4 +1,4 @@
-"""The file `drops`: durable counters of what could not be written or was refused.  Hot path, but only when that happens.
+"""The file `drops`: durable counters of what was refused or could not be written.  Hot path, when that happens.
 
 Text of fixed 128-byte lines, so that a count is one in-place `pwrite` that needs no new block on a full disk, never
 crosses a page, and can be read with `cat`:
@@ -11,8 +11,8 @@ crosses a page, and can be read with `cat`:
     118     8     CRC-32 of bytes 0 to 117, hexadecimal
     126     2     blank, newline
 
-The lines of all drop reasons are written when the journal is made.  Counters only grow; `clear` removes the file.  A line
-whose CRC does not hold is damage: it is reported, never counted, and a new line is begun.
+The lines of all drop reasons are written when the journal is made.  Counters only grow; `clear` removes the file.  A
+line whose CRC does not hold is damage: it is reported, never counted, and a new line is begun.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """The error tree of both programs, in one file.
 
-Errors carry attributes, never a refused value: what a caller passed in appears in no message, not even shortened, hashed
-or counted in bytes.  The map from class to exit code lives in `carojournal.cli.exits`.
+Errors carry attributes, never a refused value: what a caller passed in appears in no message, not even shortened,
+hashed or counted in bytes.  The map from class to exit code lives in `carojournal.cli.exits`.
 """
 
 __all__ = [

@@ -84,7 +84,7 @@ def _removable(reader: "JournalReader", plan: "Plan", confirmed: Counter[bytes])
         if info.state != "open":
             held.setdefault(info.path, []).append(info.segment)
     damaged = {damage.path for damage in reader.damage}
-    named = spool._in_flight(reader.root)  # noqa: SLF001 - one answer to what a batch under way names
+    named = spool.in_flight(reader.root)
     return [
         path
         for path, segments in held.items()
@@ -100,7 +100,7 @@ def _losses(path: str, size: int) -> tuple[int, list[bytes]]:
     found = spool.describe(path)
     events = sum(loss[3] for loss in found)
     payloads = [
-        spool._loss(CLEARED, segment, first, last, count, size * count // max(1, events), carried)  # noqa: SLF001
+        spool.encode_loss(CLEARED, segment, first, last, count, size * count // max(1, events), carried)
         for segment, first, last, count, carried in found
     ]
     return events, payloads

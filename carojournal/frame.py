@@ -14,8 +14,8 @@ A segment is a labelled CBOR sequence (RFC 8742, RFC 9277), big-endian:
     +20       n   payload       one deterministic CBOR map
     +20+n     5   1A total      uint32, 25 + n: walk backwards, check a tail in constant time
 
-The uuid in the checksum means that a record of another segment, or bytes inside a payload, never pass for a record here.
-Pure functions over bytes: opening, locking and syncing belong to `lanes`.
+The uuid in the checksum means that a record of another segment, or bytes inside a payload, never pass for a record
+here. Pure functions over bytes: opening, locking and syncing belong to `lanes`.
 """
 
 from zlib import crc32
@@ -71,8 +71,8 @@ def decode_record(segment: bytes, data: bytes | memoryview, offset: int) -> tupl
     """Return (seq, payload start, payload end) of the record at *offset*; offsets are bytes into *data*.
 
     Returns None where *data* ends inside the record: a crash during an append leaves exactly that, and only the caller
-    knows whether the segment is sealed, which would make it corruption.  Raises CorruptRecord with the offset and one of
-    the reasons "mark", "layout", "length", "total", "checksum" otherwise.
+    knows whether the segment is sealed, which would make it corruption.  Raises CorruptRecord with the offset and one
+    of the reasons "mark", "layout", "length", "total", "checksum" otherwise.
     """
     left = len(data) - offset
     if left < _HEAD_BYTES:

@@ -9,9 +9,9 @@ Text, append-only, one fact a line, each line closed by the CRC-32 (8 hex digits
     session <YYYY-MM-DD> <32 hex> <crc>      random id of one UTC day
     rotate <UTC ms> <crc>                    ids before this line are not used again
 
-The first good line of a kind counts (session: the first of the day after the last `rotate`).  Two processes that race at
-midnight both append; `O_APPEND` orders their lines, both read the file again, and both take the first.  So no lock is
-needed and nobody waits.  Every append starts with a newline: a line that a crash tore cannot swallow the next one.
+The first good line of a kind counts (session: the first of the day after the last `rotate`).  Two processes that race
+at midnight both append; `O_APPEND` orders their lines, both read the file again, and both take the first.  So no lock
+is needed and nobody waits.  Every append starts with a newline: a line that a crash tore cannot swallow the next one.
 """
 
 import os
@@ -24,12 +24,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["IDENTITY", "Identity", "day_of", "issue_run", "line", "open_identity", "was_issued"]
+__all__ = ["IDENTITY", "Identity", "day_of", "issue_run", "line", "open_identity", "run_on"]
 
 IDENTITY = "journal"
 IDENTITY_BYTES_MAX = 4_000_000  # 60 bytes a day: a file that large is not ours.
 _DAY_MS = 86_400_000
-_TAG_BYTES = 8  # Of a run id's 16 bytes: enough that a stray UUID passes once in 2**64.
+_NONCE_BYTES = 8  # Of a run id's 16 bytes: runs of one journal on one day do not collide.
+_TAG_BYTES = 8  # The others: a stray UUID passes for an issued run id once in 2**60.
+RUN_DAYS_MAX = 31  # A host that runs longer than that begins a new run.
 
 
 def day_of(time_ms: int) -> str:
@@ -161,18 +163,29 @@ def _create(path: str, now_ms: int, random: "Callable[[int], bytes]") -> None:
     os.unlink(temporary)
 
 
-def _tag(secret: bytes, nonce: bytes) -> bytes:
+def _tag(secret: bytes, *parts: bytes) -> bytes:
     from hashlib import blake2s  # 5 ms; only runs that span processes need it.
 
-    return blake2s(nonce, key=secret, digest_size=_TAG_BYTES).digest()
+    return blake2s(b"".join(parts), key=secret, digest_size=16).digest()
 
 
-def issue_run(secret: bytes, random: "Callable[[int], bytes]") -> bytes:
-    """Return a new run id (16 bytes) that `was_issued` recognises in another process."""
-    nonce = random(16 - _TAG_BYTES)
-    return nonce + _tag(secret, nonce)
+def issue_run(secret: bytes, day: str, random: "Callable[[int], bytes]") -> bytes:
+    """Return a new run id (16 bytes) of the UTC *day* that `run_on` recognises in another process."""
+    nonce = random(_NONCE_BYTES)
+    return nonce + _tag(secret, nonce, day.encode())[:_TAG_BYTES]
 
 
-def was_issued(secret: bytes, run: bytes) -> bool:
-    """Tell whether *run* is a run id that this journal's recorder issued."""
-    return len(run) == 16 and _tag(secret, run[:-_TAG_BYTES]) == run[-_TAG_BYTES:]
+def run_on(secret: bytes, run: bytes, time_ms: int) -> bytes | None:
+    """Return the id (16 bytes) under which the issued *run* records at *time_ms*; None if it was not issued here.
+
+    On the day of its issue that is the run id itself, on a later day one derived from it and from the day: no id that
+    may be uploaded lives longer than a UTC day.  A run is taken up for RUN_DAYS_MAX days.
+    """
+    if len(run) != _NONCE_BYTES + _TAG_BYTES:
+        return None
+    today = day_of(time_ms)
+    for ago in range(RUN_DAYS_MAX):
+        day = day_of(time_ms - ago * _DAY_MS)
+        if _tag(secret, run[:_NONCE_BYTES], day.encode())[:_TAG_BYTES] == run[_NONCE_BYTES:]:
+            return _tag(secret, run, today.encode()) if ago else run
+    return None

@@ -4,11 +4,12 @@
     journal.record("session_start", caro_version="1.1.0", os="linux")
 
 `record` answers True only when the event is in the segment file, where it survives `kill -9` of this process
-(`durability="os"`) or a power cut (`"each"`).  It never raises and never waits for another process.  `append` does the same
-and raises.  Under `off` neither looks at the disk.
+(`durability="os"`) or a power cut (`"each"`).  It never raises and never waits for another process.  `append` does the
+same and raises.  Under `off` neither looks at the disk.
 
-Everything that is expensive happens once: policy, identity and lane are looked up at the first event, not at `open`.  The
-policy is looked at again once a second while events come in, so that `carojournal off` reaches hosts that are running.
+Everything that is expensive happens once: policy, identity and lane are looked up at the first event, not at `open`.
+The policy is looked at again once a second while events come in, so that `carojournal off` reaches hosts that are
+running.
 """
 
 import os
@@ -159,10 +160,11 @@ class Journal:
     ) -> "Journal":
         """Return a journal at *dir* (default: `paths.journal_root`).  Nothing is created before the first event.
 
-        *channel* is the host's release channel, "beta" or "ga".  *level* and *mode* can narrow what the user chose, never
-        widen it.  *run* continues a run: 16 bytes, or 32 hexadecimal digits, as `identity.issue_run` issued them; any other
-        is refused when the first event is recorded.  *durability* "os" survives the death of the process, "each" syncs
-        every append.  *environ*, *clock* (UTC nanoseconds), *random* and *admin* (the administrator's file) are for tests.
+        *channel* is the host's release channel, "beta" or "ga".  *level* and *mode* can narrow what the user chose,
+        never widen it.  *run* continues a run: 16 bytes, or 32 hexadecimal digits, as `identity.issue_run` issued them;
+        any other is refused when the first event is recorded.  *durability* "os" survives the death of the process,
+        "each" syncs every append.  *environ*, *clock* (UTC nanoseconds), *random* and *admin* (the administrator's
+        file) are for tests.
 
         Raises UsageError for a word that is none of the allowed ones.
         """
@@ -195,7 +197,7 @@ class Journal:
             admin=admin,
         )
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "Journal":  # noqa: PYI034 - Self lives in `typing`, which costs 15 ms
         return self
 
     def __exit__(
@@ -245,8 +247,8 @@ class Journal:
     def record(self, event_type: str, /, **fields: object) -> bool:
         """Append one event; return whether it is kept.  Never raises, never waits; about 10 microseconds.
 
-        False: telemetry is off, the level leaves the event out, it was refused, or it could not be written.  The last two
-        are counted (`stats`, `carojournal status`).
+        False: telemetry is off, the level leaves the event out, it was refused, or it could not be written.  The last
+        two are counted (`stats`, `carojournal status`).
         """
         if not self._on:
             return False
@@ -350,9 +352,10 @@ class Journal:
         """
         from carojournal.identity import issue_run
 
-        self._refresh(self._clock() // 1_000_000)
+        now_ms = self._clock() // 1_000_000
+        self._refresh(now_ms)
         assert self._identity is not None
-        return issue_run(self._identity.secret, self._random).hex()
+        return issue_run(self._identity.secret, day_of(now_ms), self._random).hex()
 
     def _count_failure(self, error: Exception, events: int = 1) -> None:
         if isinstance(error, carojournal.errors.EventRefused):
@@ -468,24 +471,31 @@ class Journal:
             check_root(self.root)
             self._drop_lanes()
         self._checked = True
+        before = self._identity
         self._identity = open_identity(self.root, now_ms, self._random)
+        if before is not None and before.journal != self._identity.journal:
+            self._run = b""  # The user cleared the journal: nothing that comes belongs to what was there.
+            self._generation = 0
+            self._generations = {}
         if not os.path.lexists(f"{self.root}/drops"):
             carojournal.drops.create_drops(self.root)
-        if not self._run:
-            if self._given_run is None:
-                self._run = self._random(16)
-            else:
-                from carojournal.identity import was_issued
+        day = now_ms // _DAY_MS
+        if self._given_run is not None:
+            from carojournal.identity import run_on
 
-                if not was_issued(self._identity.secret, self._given_run):
-                    refusal = ("session_start", "run_id", "foreign_id")
-                    self._refused([refusal])
-                    raise carojournal.errors.EventRefused((refusal,))
-                self._run = self._given_run
+            run = run_on(self._identity.secret, self._given_run, now_ms)
+            if run is None:
+                refusal = ("session_start", "run_id", "foreign_id")
+                self._refused([refusal])
+                raise carojournal.errors.EventRefused((refusal,))
+            self._run = run
+        elif day != self._day or not self._run:
+            # Nothing that may be uploaded lives longer than a UTC day: at midnight a run goes on under another id.
+            self._run = self._random(16)
         self._session = self._identity.session(day_of(now_ms))
         status = os.lstat(f"{self.root}/{IDENTITY}")
         self._identity_seen = (status.st_ino, status.st_size)
-        self._day = now_ms // _DAY_MS
+        self._day = day
 
     def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> tuple[bytes, int]:
         """Append to the first free lane.  A lane whose directory was replaced is opened anew, once."""

@@ -1,12 +1,13 @@
-"""Lanes: how records reach the disk.  One lane is one lock file and one open segment; hot path.
+r"""Lanes: how records reach the disk.  One lane is one lock file and one open segment; hot path.
 
     lanes/N.lock   advisory lock (flock, LOCK_EX) and, as text, which segment the lane has; never unlinked:
                    "<segment, 32 hex> <created us, 16 digits> <consent ms, 13 digits> <crc32 of that, 8 hex>\n"
     lanes/N.seg    the open segment (`frame`); renamed into segments/ when it is closed
 
-A writer takes the first lane that is free, without waiting, and holds it for one append.  Between calls nothing is locked,
-so anybody who takes a lane's lock may rename its segment away.  Hence the one check before every write: the path must
-still lead to the file that this process has open, with the size it left.  If so, nobody was here; if not, `_attach` looks
+A writer takes the first lane that is free, without waiting, and holds it for one append.  Between calls nothing is
+locked, so anybody who takes a lane's lock may rename its segment away.  Hence the one check before every write: the
+path must still lead to the file that this process has open, with the size it left.  If so, nobody was here; if not,
+`_attach` looks
 again, at the last record through its trailing length.  Invariants, with their reasons:
 
 * A segment that is not `N.seg` is never written: a writer compares inode and size of the *path*, not of its descriptor.
@@ -173,9 +174,9 @@ class Lane:
     ) -> tuple[bytes, int] | None:
         """Take the lock, write *payloads* as the next records, all or none, and give the lock back.
 
-        Returns (segment uuid, seq of the first), or None if somebody else holds the lane.  *now_ms* is UTC milliseconds,
-        *consent_ms* the time of the recorded yes under which the events were made (0: none); *sync* waits until they are on
-        the disk.  Raises OSError, JournalIOError, LaneLost.
+        Returns (segment uuid, seq of the first), or None if somebody else holds the lane.  *now_ms* is UTC
+        milliseconds, *consent_ms* the time of the recorded yes under which the events were made (0: none); *sync* waits
+        until they are on the disk.  Raises OSError, JournalIOError, LaneLost.
         """
         try:
             flock(self._lock, _TAKE)
@@ -188,7 +189,7 @@ class Lane:
             except FileNotFoundError:
                 known = False
             if not known:
-                self._attach(now_ms)
+                self.attach(now_ms)
             segment, first = self._segment, self._seq
             data = _records(segment, first, payloads)
             if (
@@ -223,7 +224,7 @@ class Lane:
             raise
         self._size = before + len(data)
 
-    def _attach(self, now_ms: int) -> None:
+    def attach(self, now_ms: int) -> None:
         """Find out what the lane holds now; afterwards `_descriptor` is an intact segment or -1."""
         ours = os.fstat(self._lock)
         try:
@@ -263,7 +264,7 @@ class Lane:
             self._seq = seq + 1
 
     def _set_span(self) -> None:
-        """A segment takes events of its UTC day only, and for a limited time."""
+        """Take events of the segment's UTC day only, and for a limited time."""
         created_ms = self._created_us // 1000
         day = created_ms // _DAY_MS
         self._from_ms = day * _DAY_MS
@@ -327,7 +328,7 @@ class Lane:
         self._previous = previous
 
     def _start(self, now_ms: int, consent_ms: int) -> None:
-        """Start a segment: make room, name it in the lock file, write header and losses, then remove what was evicted."""
+        """Start a segment: make room, name it in the lock file, write header and losses, unlink what was evicted."""
         self._close_idle(now_ms)
         victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number)
         segment = self._random(16)
@@ -374,7 +375,7 @@ class Lane:
             other = Lane(self._root, int(number), self.cap_bytes, self._random)
             try:
                 if other.acquire():
-                    other._attach(now_ms)
+                    other.attach(now_ms)
                     other.rotate()
             except carojournal.errors.LaneLost:
                 continue

@@ -3,11 +3,13 @@
 L0  ids and times come from the recorder: a caller's `timestamp`, `session_id` ... are never looked at.
 L1  the schema of `events`: closed words, bounded whole numbers, strict booleans, grammars for versions and models.
 L3  shape: a string is at most 64 bytes of ASCII `[A-Za-z0-9._:+/-]`, known before any grammar looks at it.
-(L2, the pattern tripwire, stands alone in `patterns`: no field of the schema is free text, so an append needs no regex.)
+(L2, the pattern tripwire, stands alone in `patterns`: no field of the schema is free text, so an append needs no
+regex.)
 
-A value is accepted whole or not at all: never cut, masked or hashed.  A refusal names event, field and reason from closed
-vocabularies; an unknown key is `<unknown>`.  A required field that is bad refuses the event; an optional one becomes the
-type's "other" or "unknown", else it is left out; either way it is counted.  An unknown event or key refuses the event.
+A value is accepted whole or not at all: never cut, masked or hashed.  A refusal names event, field and reason from
+closed vocabularies; an unknown key is `<unknown>`.  A required field that is bad refuses the event; an optional one
+becomes the type's "other" or "unknown", else it is left out; either way it is counted.  An unknown event or key refuses
+the event.
 
 Checking and encoding are one step: a field's check returns its encoded key and value, which for an enum is one lookup.
 Every check is linear in the 64 bytes that L3 lets through.
@@ -63,7 +65,8 @@ class Accepted:
     def payload(self, time_ms: int, session: bytes, run: bytes, generation: int) -> bytes:
         """Return the record's payload, a deterministic CBOR map.
 
-        *time_ms* is UTC milliseconds since 1970, *session* and *run* are 16 bytes, *generation* counts from 1 (0: none).
+        *time_ms* is UTC milliseconds since 1970, *session* and *run* are 16 bytes, *generation* counts from 1 (0:
+        none).
         """
         spec = self._spec
         slots = self.slots
@@ -203,9 +206,9 @@ def _words(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa
     known = {word: word for word in words} | events.ALIASES.get(item_kind, {})
 
     def admit(value: object) -> bytes | str:
-        if type(value) is not list and type(value) is not tuple:
+        if not isinstance(value, list | tuple):
             return "type"
-        items: list[object] = list(value)  # type: ignore[call-overload]
+        items = list(value)
         if len(items) > most:
             return "too_many"
         found = set()
@@ -227,9 +230,8 @@ def _int(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: 
             return "type"
         if not 0 <= value <= most:
             return "range"
-        if value > exact:
-            value = (value + step // 2) // step * step
-        return key + (one_byte[value] if value < 24 else encode_int(value))
+        kept: int = value if value <= exact else (value + step // 2) // step * step
+        return key + (one_byte[kept] if kept < 24 else encode_int(kept))
 
     return admit
 

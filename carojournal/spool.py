@@ -1,15 +1,16 @@
-"""The bound: how much the journal may keep, and what goes first when it must make room.  Runs when a segment is started.
+"""The bound: how much the journal may keep, and what goes first to make room for a new segment.
 
-Everything below the root counts except the identity file: lanes, closed and packed segments, outbox, receipts, sent copies,
-quarantine, counters, index.  An open lane counts as if it were full, so that lanes which grow side by side between two
-checks still stay below the cap: with the segment that is about to be started the spool never holds more than
+Everything below the root counts except the identity file: lanes, closed and packed segments, outbox, receipts, sent
+copies, quarantine, counters, index.  An open lane counts as if it were full, so that lanes which grow side by side
+between two checks still stay below the cap: with the segment that is about to be started the spool never holds more
+than
 
     cap >= all closed files + sum over lanes of max(size, limit of the lane)
 
 Oldest first, packed before closed of the same age, never what a batch in the outbox names.  The caller writes the loss
-records that `make_room` returns and only then calls `remove`; a crash in between leaves a file that a loss record names,
-and readers count such a loss only once the file is gone.  A segment that is evicted may itself hold loss records; their
-sums travel on in `carried`, so that no loss is ever forgotten.
+records that `make_room` returns and only then calls `remove`; a crash in between leaves a file that a loss record
+names, and readers count such a loss only once the file is gone.  A segment that is evicted may itself hold loss
+records; their sums travel on in `carried`, so that no loss is ever forgotten.
 """
 
 import os
@@ -19,7 +20,7 @@ from carojournal.errors import CorruptRecord, MalformedCBOR, SpoolFull
 from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record, find_record, last_record_offset
 from carojournal.policy import segment_limit
 
-__all__ = ["Victim", "describe", "make_room", "remove", "usage"]
+__all__ = ["Victim", "describe", "encode_loss", "in_flight", "make_room", "remove", "usage"]
 
 SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"  # zstd skippable frame (RFC 8878 section 3.1.2); a packed file starts with one.
 _INVENTORY_BYTES_MAX = 1_048_576
@@ -92,7 +93,7 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
     if total <= cap_bytes:
         return []
     victims = []
-    named = _in_flight(root)
+    named = in_flight(root)
     for _, _, name, folder, size in sorted(candidates):
         if total <= cap_bytes:
             break
@@ -107,7 +108,7 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
         payloads = []
         for segment, first, last, events, carried in losses:
             share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
-            payloads.append(_loss(reason, segment, first, last, events, share, carried))
+            payloads.append(encode_loss(reason, segment, first, last, events, share, carried))
         victims.append(Victim(path, size, payloads))
     if total > cap_bytes:
         raise SpoolFull("make room in", root, None, "nothing may be evicted")
@@ -123,9 +124,13 @@ def remove(victims: list[Victim]) -> None:
             continue
 
 
-def _loss(
+def encode_loss(
     reason: str, segment: bytes, first: int, last: int, events: int, size: int, carried: dict[str, list[int]]
 ) -> bytes:
+    """Return the payload of a loss record: *segment*'s events *first* to *last*, *size* bytes, and what it carried.
+
+    *carried* maps a reason to [segments, events, bytes] of the losses that the segment itself had recorded.
+    """
     return encode_map(
         {
             "record": "loss",
@@ -143,7 +148,7 @@ def _loss(
     )
 
 
-def _in_flight(root: str) -> bytes:
+def in_flight(root: str) -> bytes:
     """Return the outbox's bytes: a segment whose uuid occurs in them, raw or as text, belongs to a batch under way."""
     found = b""
     try:
@@ -163,7 +168,7 @@ Loss = tuple[bytes, int, int, int, dict[str, list[int]]]
 
 
 def describe(path: str) -> list[Loss]:
-    """Return (segment uuid, first seq, last seq, events, carried losses) of every segment that the file at *path* holds.
+    """Return (segment uuid, first seq, last seq, events, carried losses) of every segment in the file at *path*.
 
     A closed segment is one; a packed file lists several in its inventory.  Sequence numbers are of events, not of the
     segment's control records.  A damaged segment counts every event up to its last readable one.  Raises OSError.
@@ -240,7 +245,7 @@ def _packed(data: bytes) -> list[Loss]:
         rows: list[dict[str, object]] = decode(data[8 : 8 + int.from_bytes(data[4:8], "little")])["sections"]  # type: ignore[assignment]
         return [
             (
-                bytes(row["segment"]),  # type: ignore[arg-type]
+                bytes(row["segment"]),  # type: ignore[call-overload]
                 int(row["first_seq"]),  # type: ignore[call-overload]
                 int(row["last_seq"]),  # type: ignore[call-overload]
                 int(row["events"]),  # type: ignore[call-overload]

@@ -2,8 +2,8 @@
 
 import os
 
-CALLS = ("open", "write", "pwrite", "pread", "read", "rename", "link", "unlink", "mkdir", "makedirs", "ftruncate", "lstat")
-CALLS += ("fstat", "scandir", "listdir", "close")
+CALLS = ("open", "write", "pwrite", "pread", "read", "rename", "link", "unlink", "mkdir", "makedirs", "ftruncate")
+CALLS += ("lstat", "fstat", "scandir", "listdir", "close")
 
 
 class FaultAt:

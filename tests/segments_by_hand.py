@@ -34,11 +34,7 @@ def segment_paths(root):
     found = []
     for folder in ("segments", "lanes"):
         place = os.path.join(root, folder)
-        found += [
-            os.path.join(place, name)
-            for name in sorted(os.listdir(place))
-            if name.endswith((".seg", ".seg~"))
-        ]
+        found += [os.path.join(place, name) for name in sorted(os.listdir(place)) if name.endswith((".seg", ".seg~"))]
     return found
 
 

@@ -29,7 +29,7 @@ def readable(root):
         at = 0
         while (at := frame.find_record(segment, data, at)) is not None:
             try:
-                seq, start, end = frame.decode_record(segment, data, at)
+                _, start, end = frame.decode_record(segment, data, at)
             except (CorruptRecord, TypeError):
                 break
             found += b"frecord" not in data[start:end]
@@ -45,7 +45,7 @@ def by_hand_uuid(root, path):
         return bytes.fromhex(file.read(32).decode())
 
 
-def session(home, clock, fault=None):
+def session(clock):
     """Record with a rotation at midnight in the middle; return how many events were acknowledged."""
     acked = 0
     with Journal.open(clock=clock, admin="/nonexistent") as journal:
@@ -66,7 +66,7 @@ def test_no_failing_call_loses_an_acknowledged_event_or_raises(home, root, clock
         nth += 1
         with monkeypatch.context() as patched:
             fault = FaultAt(patched, nth, number, forever=forever)
-            acked = session(home, clock, fault)
+            acked = session(clock)
         total += acked
         if not fault.fired:
             break
@@ -87,7 +87,7 @@ def test_no_short_write_loses_an_acknowledged_event_or_leaves_half_a_record(home
         nth += 1
         with monkeypatch.context() as patched:
             fault = FaultAt(patched, nth, 0, calls=("write", "pwrite"), short=True)
-            total += session(home, clock, fault)
+            total += session(clock)
         if not fault.fired:
             break
         assert readable(root) == total, f"call {nth}"

@@ -13,9 +13,7 @@ SCORES = st.integers(0, 100).map(lambda hundredths: hundredths / 100)
 LEAVES = st.one_of(UINT, st.text(max_size=300), st.binary(max_size=300), st.booleans(), st.none(), SCORES)
 VALUES = st.recursive(
     LEAVES,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=30), st.dictionaries(st.text(max_size=40), inner, max_size=30)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=30), st.dictionaries(st.text(max_size=40), inner, max_size=30)),
     max_leaves=60,
 )
 CONTROL = st.recursive(

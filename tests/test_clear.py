@@ -275,5 +275,5 @@ def test_a_journal_that_was_cleared_issues_no_run_of_before(full, journal):
     run = bytes.fromhex(journal.issue_run())
     before = deletion.read_identity(full).secret
     empty(full)
-    assert identity.was_issued(before, run)
-    assert not identity.was_issued(deletion.read_identity(full).secret, run)
+    assert identity.run_on(before, run, NOON_MS)
+    assert identity.run_on(deletion.read_identity(full).secret, run, NOON_MS) is None

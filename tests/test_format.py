@@ -65,7 +65,9 @@ def written(home, root, clock):
     return root
 
 
-@pytest.mark.parametrize(("path", "name"), [("lanes/0.seg", "open.seg"), ("lanes/0.lock", "lock"), ("journal", "journal")])
+@pytest.mark.parametrize(
+    ("path", "name"), [("lanes/0.seg", "open.seg"), ("lanes/0.lock", "lock"), ("journal", "journal")]
+)
 def test_the_writer_writes_the_golden_bytes(written, path, name):
     with open(f"{written}/{path}", "rb") as file:
         assert file.read() == golden(name)
@@ -85,7 +87,9 @@ def test_any_cbor_tool_reads_a_segment(name):
     label, *records = items
     assert label.tag == 55800
     assert [seq for _, seq, _, _ in records] == list(range(len(records)))
-    assert all("event" in value or "record" in value for value in (cbor2.loads(payload) for _, _, payload, _ in records))
+    assert all(
+        "event" in value or "record" in value for value in (cbor2.loads(payload) for _, _, payload, _ in records)
+    )
 
 
 def test_a_seal_covers_everything_before_it():

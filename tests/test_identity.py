@@ -93,17 +93,26 @@ def test_every_bit_flip_gives_a_whole_identity_and_never_a_wrong_id(tmp_path, op
 
 
 def test_a_run_id_is_recognised_by_its_own_journal_only(tmp_path, opened):
-    run = identity.issue_run(opened.secret, os.urandom)
-    assert identity.was_issued(opened.secret, run)
-    assert not identity.was_issued(bytes(16), run)
-    assert not identity.was_issued(opened.secret, os.urandom(16))
-    assert not identity.was_issued(opened.secret, b"")
+    run = identity.issue_run(opened.secret, "1970-01-01", os.urandom)
+    assert identity.run_on(opened.secret, run, 5) == run
+    assert identity.run_on(bytes(16), run, 5) is None
+    assert identity.run_on(opened.secret, os.urandom(16), 5) is None
+    assert identity.run_on(opened.secret, b"", 5) is None
+
+
+def test_a_run_has_another_id_on_every_day_and_ends_after_a_month(opened):
+    run = identity.issue_run(opened.secret, "1970-01-01", os.urandom)
+    ids = {identity.run_on(opened.secret, run, day * DAY) for day in range(identity.RUN_DAYS_MAX)}
+    assert len(ids) == identity.RUN_DAYS_MAX
+    assert None not in ids
+    assert identity.run_on(opened.secret, run, identity.RUN_DAYS_MAX * DAY) is None
+    assert identity.run_on(opened.secret, run, -DAY) is None
 
 
 def test_a_link_in_the_identitys_place_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").write_text("x")
     os.symlink(tmp_path / "elsewhere", tmp_path / "journal")
-    with pytest.raises(OSError, match="symbolic|loop|Too many"):
+    with pytest.raises(OSError, match=r"symbolic|loop|Too many"):
         identity.open_identity(str(tmp_path), 0, Random())
     assert (tmp_path / "elsewhere").read_text() == "x"
 

@@ -148,7 +148,8 @@ def test_a_callers_uuid_is_mapped_and_never_stored(journal, root, generated):
     journal.record("command_generated", generation_id=str(other), **generated)
     journal.record("command_executed", execution_mode="confirmed", generation_id=str(mine))
     assert [value["generation"] for _, _, value in by_hand.events(root)] == [1, 2, 1]
-    data = b"".join(open(path, "rb").read() for path in by_hand.segment_paths(root))
+    with open(f"{root}/lanes/0.seg", "rb") as file:
+        data = file.read()
     for secret in (mine, other):
         assert secret.bytes not in data
         assert secret.hex.encode() not in data
@@ -198,7 +199,7 @@ def test_midnight_begins_a_new_session_and_a_new_segment(journal, root, clock):
     journal.record("session_end", session_duration_ms=1)
     first, second = by_hand.events(root)
     assert first[2]["session_id"] != second[2]["session_id"]
-    assert first[2]["run_id"] == second[2]["run_id"]
+    assert first[2]["run_id"] != second[2]["run_id"]
     assert first[0] != second[0]
     previous = by_hand.controls(root, "header")[1]["previous"]
     assert previous[0] == first[0]
@@ -237,7 +238,7 @@ def test_rotation_by_another_process_goes_unnoticed(journal, root, clock):
     journal.record("session_start", **START)
     lane = lanes.Lane(root, 0, policy.CAP_BYTES_DEFAULT, os.urandom)
     assert lane.acquire()
-    lane._attach(clock.now_ms)
+    lane.attach(clock.now_ms)
     lane.rotate()
     lane.release()
     lane.close()
@@ -313,7 +314,10 @@ def test_a_segment_cut_at_a_record_is_continued_with_the_next_number(journal, ro
     journal.record("session_start", **START)
     os.truncate(f"{root}/lanes/0.seg", size)
     assert journal.record("session_end", session_duration_ms=1)
-    assert [(seq, value["event"]) for _, seq, value in by_hand.events(root)] == [(1, "session_start"), (2, "session_end")]
+    assert [(seq, value["event"]) for _, seq, value in by_hand.events(root)] == [
+        (1, "session_start"),
+        (2, "session_end"),
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(4096), b"\xd9\xd9\xf8", os.urandom(700)])
@@ -458,6 +462,16 @@ def test_a_new_identity_reaches_a_running_host_within_a_second(journal, root, cl
     journal.record("session_start", **START)
     first, second = (value["session_id"] for _, _, value in by_hand.events(root))
     assert first != second
+
+
+def test_after_clear_a_running_host_is_another_run(journal, root, clock, generated):
+    journal.record("command_generated", **generated)
+    os.unlink(f"{root}/journal")
+    clock.advance(module.POLICY_CHECK_MS)
+    journal.record("command_generated", **generated)
+    first, second = (value for _, _, value in by_hand.events(root))
+    assert first["run_id"] != second["run_id"]
+    assert second["generation"] == 1
 
 
 def test_io_errors_of_append_carry_step_path_and_number(journal, root, monkeypatch):

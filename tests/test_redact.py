@@ -95,7 +95,9 @@ def test_every_name_and_alias_of_an_event_is_known(name):
     assert redact.event_name(name) in events.EVENTS
 
 
-@pytest.mark.parametrize("name", ["", "session_start ", "SESSION_START", "x" * 10_000, None, 1, b"session_start", ["a"]])
+@pytest.mark.parametrize(
+    "name", ["", "session_start ", "SESSION_START", "x" * 10_000, None, 1, b"session_start", ["a"]]
+)
 def test_an_unknown_event_is_refused(name):
     found = check(name, {})
     assert isinstance(found, Refused)
@@ -165,7 +167,8 @@ def test_booleans_are_strict(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"), [(0.914, 0.91), (0.916, 0.92), (0, 0.0), (1, 1.0), (float("nan"), None), (1.01, None), (True, None)]
+    ("value", "kept"),
+    [(0.914, 0.91), (0.916, 0.92), (0, 0.0), (1, 1.0), (float("nan"), None), (1.01, None), (True, None)],
 )
 def test_confidence_is_quantised(value, kept):
     found = check("command_generated", {"backend_used": "mock", "inference_time_ms": 1, "confidence_score": value})
@@ -206,7 +209,9 @@ def test_too_many_fields_are_refused_before_their_keys_are_read():
 
 
 def test_older_names_of_fields_are_taken_over():
-    found = check("session_start", {"version": "1.1.0", "platform": "darwin", "shell_type": "pwsh", "backend": "ollama"})
+    found = check(
+        "session_start", {"version": "1.1.0", "platform": "darwin", "shell_type": "pwsh", "backend": "ollama"}
+    )
     assert found.fields == {"caro_version": "1.1.0", "os": "macos", "shell": "powershell", "primary": "ollama"}
     assert check("command_generation", {"backend": "static", "duration_ms": 12, "success": True}).fields == {
         "backend_used": "static",
@@ -225,7 +230,9 @@ def test_the_limits_of_shape_and_check_agree():
     assert redact.TEXT_BYTES_MAX == shape.TEXT_BYTES_MAX
 
 
-@pytest.mark.parametrize("name", ["hermes", "yarn", "Samantha", "opt", "amazon", "\u212aimi", "llama\u0663", "kimi\uff11"])
+@pytest.mark.parametrize(
+    "name", ["hermes", "yarn", "Samantha", "opt", "amazon", "\u212aimi", "llama\u0663", "kimi\uff11"]
+)
 def test_a_bare_word_or_a_look_alike_is_no_model(name):
     found = check("command_generated", {"backend_used": "ollama", "inference_time_ms": 1, "model_name": name})
     assert "model_name" not in stored(found)

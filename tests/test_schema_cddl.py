@@ -114,7 +114,7 @@ def test_a_header_needs_all_its_keys(key):
 
 
 def test_losses_that_the_spool_writes_match():
-    raw = spool._loss("evicted", ID, 1, 90, 90, 12_000, {"evicted": [2, 50, 6_000]})
+    raw = spool.encode_loss("evicted", ID, 1, 90, 90, 12_000, {"evicted": [2, 50, 6_000]})
     assert judge("loss")(raw)
     assert not judge("loss")(cbor2.dumps({**cbor2.loads(raw), "reason": "Somebody's words"}))
 

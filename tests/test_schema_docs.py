@@ -49,5 +49,5 @@ def test_headers_and_losses_that_are_written_have_the_documented_keys():
 
     header = loads(lanes.encode_header(bytes(16), 0, 0, 0, None))
     assert set(header) == {"record", *CONTROL_DOCS["header"][1]}
-    loss = loads(spool._loss("evicted", bytes(16), 1, 2, 2, 60, {"evicted": [1, 2, 3]}))
+    loss = loads(spool.encode_loss("evicted", bytes(16), 1, 2, 2, 60, {"evicted": [1, 2, 3]}))
     assert set(loss) == {"record", *CONTROL_DOCS["loss"][1]}

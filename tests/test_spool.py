@@ -104,7 +104,7 @@ def test_everything_below_the_root_counts_but_the_identity(journal, root):
 
 def test_what_a_batch_names_is_not_evicted(small, root, clock, generated):
     fill(small, clock, 100, generated)
-    oldest = sorted(os.listdir(f"{root}/segments"))[0]
+    oldest = min(os.listdir(f"{root}/segments"))
     os.mkdir(f"{root}/outbox")
     with open(f"{root}/outbox/batch", "wb") as file:
         file.write(b"plan " + bytes.fromhex(oldest[17:49]))
@@ -151,7 +151,7 @@ def test_a_crash_between_loss_record_and_unlink_is_made_good(small, root, clock,
 
 def test_a_damaged_segment_is_evicted_with_what_its_numbers_say(small, root, clock, generated):
     fill(small, clock, 200, generated)
-    oldest = f"{root}/segments/{sorted(os.listdir(f'{root}/segments'))[0]}"
+    oldest = f"{root}/segments/{min(os.listdir(f'{root}/segments'))}"
     events = sum("event" in value for _, _, value in by_hand.records(oldest))
     with open(oldest, "r+b") as file:
         file.seek(1_000)

@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code (see `carojournal.cli.exits`)."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] == "append":
-        from carojournal.cli import append
+        from carojournal.cli.append import main as append
 
-        return append.main(words[1:])
+        return append(words[1:])
     from carojournal.cli import parser
 
     return parser.run("carojournal", "The telemetry journal of caro.", VERBS, "carojournal.cli", words)

@@ -4,7 +4,8 @@ A verb is a module of the program's `cli` package that holds
 
     def verb(positional: str, *more: str, limit: int = 20, json: bool = False) -> int:
 
-keyword-only parameters become options, the others positional arguments, the docstring the help; it returns an exit code or
+keyword-only parameters become options, the others positional arguments, the docstring the help; it returns an exit code
+or
 None for 0.  `OPTIONS` (optional) maps a parameter to argparse's keywords, with "flags" for its spellings:
 
     OPTIONS = {"limit": {"flags": ("-n", "--limit"), "type": int, "help": "how many events (default 20)"}}

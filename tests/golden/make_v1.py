@@ -2,8 +2,8 @@
 
     python tests/golden/make_v1.py
 
-Nothing of the project is imported, so that writer and golden files cannot share a mistake.  The files are committed; the
-tests build them again in memory, compare, and then ask the real writer for the same bytes.
+Nothing of the project is imported, so that writer and golden files cannot share a mistake.  The files are committed;
+the tests build them again in memory, compare, and then ask the real writer for the same bytes.
 """
 
 import hashlib
@@ -31,6 +31,11 @@ def record(segment, seq, value):
 
 def line(text):
     return f"{text} {zlib.crc32(text.encode()):08x}\n".encode()
+
+
+def count_line(key, count):
+    text = f"{key:<96} {count:020d} "
+    return f"{text}{zlib.crc32(text.encode()):08x} \n".encode()
 
 
 def segment(uuid, values):
@@ -130,9 +135,7 @@ def files():
                 f"session 2026-09-21 {serial(SESSION).hex()}",
             )
         ),
-        "drops-line": (lambda text: f"{text}{zlib.crc32(text.encode()):08x} \n".encode())(
-            f"{'refuse session_start caro_version value':<96} {7:020d} "
-        ),
+        "drops-line": count_line("refuse session_start caro_version value", 7),
     }
 
 
