@@ -53,6 +53,8 @@ PACKED = "packed"
 SUFFIX = ".cborseq.zst"
 CONTENT_BYTES_MAX = 268_435_456  # Decompressed bytes of one file: bounds a reader's work, not its memory.
 INVENTORY_BYTES_MAX = 1_048_576
+_ROW = "segment created lane consent previous schema first_seq last_seq events runs gaps losses size carried sha256"
+ROW_KEYS = frozenset(f"{_ROW} types times".split())
 _CHUNK_BYTES = 65_536
 
 
@@ -115,6 +117,8 @@ def read_inventory(path: str) -> Inventory:
     try:
         found: dict[str, dict[str, object]] = loads(data)  # type: ignore[assignment]
         rows: list[dict[str, object]] = found["sections"]  # type: ignore[assignment]
+        if not all(row.keys() == ROW_KEYS for row in rows):
+            raise DamagedData(path, 0, "the inventory lacks a key or has one too many")
         inventory = Inventory(
             path=path,
             sections=rows,
@@ -125,7 +129,7 @@ def read_inventory(path: str) -> Inventory:
             checked=found["checked"],  # type: ignore[arg-type]
             start=8 + size,
         )
-    except (MalformedCBOR, KeyError, TypeError) as error:
+    except (MalformedCBOR, KeyError, TypeError, AttributeError) as error:
         raise DamagedData(path, 0, "the inventory cannot be read") from error
     if inventory.frame_bytes != left:
         raise DamagedData(path, 8 + size, "the file is shorter or longer than its inventory says")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from carojournal.packed import Section
 
-__all__ = ["ROW_KEYS", "encode_packed", "rules_hash"]
+__all__ = ["encode_packed", "rules_hash"]
 
-ROW_KEYS = (
+_HEADER_KEYS = (
     *("segment", "created", "lane", "consent", "previous", "schema"),
     *("first_seq", "last_seq", "events", "runs", "gaps", "losses"),
 )
@@ -90,7 +90,7 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
     losses: list[dict[str, object]] = header["losses"]  # type: ignore[assignment]
     times = _TIME.findall(body)
     types = {name: body.count(mark) for name, mark in _TYPES.items()}
-    row = {key: header[key] for key in ROW_KEYS}
+    row = {key: header[key] for key in _HEADER_KEYS}
     return {
         **row,
         "size": len(body),

@@ -7,6 +7,7 @@ __all__ = ["VERBS", "main"]
 # verb -> what it is for; the verb's module is `carobatch.cli.<verb>`, imported only when it is called.
 VERBS = {
     "compact": "seal, pack and merge what the journal keeps",
+    "export": "write a bundle for a machine that this one cannot reach",
 }
 
 

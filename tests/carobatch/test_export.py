@@ -1,0 +1,246 @@
+"""A bundle is a bag that stock programs check; it is the same bytes each time, and nothing at the source changes."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import bagit
+import pytest
+from carobatch_journals import DAY_MS, close_lanes, events_of, fill, journal_at
+
+from carobatch.cli import main
+from carojournal import packed
+
+AGE_KEY = "AGE-SECRET-KEY-1"
+
+
+@pytest.fixture
+def filled(root, clock):
+    """A journal of two days; returns its events."""
+    with journal_at(root, clock) as journal:
+        fill(journal, clock, 30)
+        clock.advance(DAY_MS)
+        fill(journal, clock, 30)
+    return events_of(root)
+
+
+@pytest.fixture
+def bundle(filled, tmp_path, capsys):
+    """The path of a bundle of that journal."""
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    return capsys.readouterr().out.strip()
+
+
+def sh(*words, cwd=None, **options):
+    return subprocess.run(words, cwd=cwd, check=True, capture_output=True, **options).stdout
+
+
+def unpacked(bundle, into):
+    into.mkdir()
+    sh("tar", "--zstd", "-xf", bundle, "-C", str(into))
+    [folder] = into.iterdir()
+    return folder
+
+
+def test_stock_programs_check_and_unpack_it(bundle, tmp_path, filled):
+    sh("zstd", "-q", "-t", bundle)
+    folder = unpacked(bundle, tmp_path / "out")
+    sh("sha256sum", "-c", "manifest-sha256.txt", cwd=folder)
+    sh("sha256sum", "-c", "tagmanifest-sha256.txt", cwd=folder)
+    assert bagit.Bag(str(folder)).is_valid()
+    found = {}
+    for path in (folder / "data").iterdir():
+        with path.open("rb") as file:
+            for section in packed.iter_content(file.read, path.stat().st_size, str(path)):
+                found |= {(section.segment, seq): raw for seq, raw in packed.split_records(section, "x")}
+    assert found == filled
+
+
+def test_the_same_content_gives_the_same_bytes_and_number(bundle, tmp_path):
+    (tmp_path / "again").mkdir()
+    assert main(["export", "-o", str(tmp_path / "again")]) == 0
+    [again] = (tmp_path / "again").iterdir()
+    assert again.read_bytes() == Path(bundle).read_bytes()
+    assert again.name == Path(bundle).name
+
+
+def test_members_carry_no_trace_of_the_machine(bundle, clock):
+    listing = sh("tar", "--zstd", "--full-time", "--utc", "-tvf", bundle).decode().splitlines()
+    day = {line.split()[3] for line in listing}
+    assert all(line.startswith("-rw-r--r-- 0/0 ") for line in listing)
+    assert len(day) == 1
+
+
+def test_frames_of_packed_files_are_spliced_in_as_they_are(bundle, root):
+    data = Path(bundle).read_bytes()
+    for name in os.listdir(os.path.join(root, "packed")):
+        frame = packed.read_frame(packed.read_inventory(os.path.join(root, "packed", name)))
+        assert frame in data
+
+
+def test_the_manifest_says_what_is_there_and_names_the_bundle_before(bundle, root, clock, tmp_path, capsys, filled):
+    import hashlib
+
+    first = manifest_of(bundle, tmp_path / "one")
+    assert (first["bundle"], first["previous"], first["events"]) == (1, None, 60)
+    assert first["types"] == {"session_end": 60}
+    assert sum(row["events"] for file in first["files"] for row in file["segments"]) == 60
+    with journal_at(root, clock) as journal:
+        clock.advance(DAY_MS)
+        fill(journal, clock, 1)
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    second = manifest_of(capsys.readouterr().out.strip(), tmp_path / "two")
+    raw = next((tmp_path / "one").glob("*/carojournal.json")).read_bytes()
+    assert second["previous"] == {"bundle": 1, "manifest_sha256": hashlib.sha256(raw).hexdigest()}
+    assert (second["bundle"], second["events"], second["chain"]) == (2, 61, first["chain"])
+
+
+def manifest_of(bundle, into):
+    return json.loads((unpacked(bundle, into) / "carojournal.json").read_text())
+
+
+def test_exporting_removes_nothing(bundle, root, filled):
+    assert events_of(root) == filled
+
+
+def test_a_span_of_time_takes_exactly_its_events_and_says_what_it_leaves(filled, clock, tmp_path, capsys):
+    from carojournal.times import utc_text
+
+    start = clock.now_ms - 9_000
+    assert main(["export", "-o", str(tmp_path), "--since", utc_text(start)]) == 0
+    found = manifest_of(capsys.readouterr().out.strip(), tmp_path / "out")
+    assert found["events"] == 10
+    assert found["time"]["first"] == utc_text(start)
+    [[segment]] = [file["segments"] for file in found["files"]]
+    assert [gap["reason"] for gap in segment["gaps"]] == ["selection"]
+    assert found["missing"] == [{"reason": "selection", "segment": segment["previous"][0]}]
+
+
+def test_parts_are_listed_for_sha256sum_and_join_to_the_bundle(bundle, tmp_path, capsys):
+    out = tmp_path / "parts"
+    out.mkdir()
+    assert main(["export", "-o", str(out), "--split", "4096"]) == 0
+    names = sorted(path.name for path in out.iterdir())
+    assert names[-1].endswith(".sha256")
+    assert len(names) > 1
+    sh("sha256sum", "-c", names[-1], cwd=out)
+    assert b"".join((out / name).read_bytes() for name in names[:-1]) == Path(bundle).read_bytes()
+
+
+def keypair(folder, name="id"):
+    sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(folder / name))
+    return str(folder / name)
+
+
+@pytest.mark.usefixtures("filled")
+def test_ssh_keygen_accepts_the_signature_and_makes_the_same(tmp_path, capsys):
+    key = keypair(tmp_path)
+    assert main(["export", "-o", str(tmp_path), "--sign", key]) == 0
+    folder = unpacked(capsys.readouterr().out.strip(), tmp_path / "out")
+    allowed = tmp_path / "allowed"
+    allowed.write_text("site@example.org " + Path(f"{key}.pub").read_text())
+    words = ["ssh-keygen", "-Y", "verify", "-f", str(allowed), "-I", "site@example.org", "-n", "carojournal"]
+    manifest = (folder / "carojournal.json").read_bytes()
+    sh(*words, "-s", str(folder / "carojournal.json.sig"), input=manifest)
+    with pytest.raises(subprocess.CalledProcessError):
+        sh(*words, "-s", str(folder / "carojournal.json.sig"), input=manifest + b" ")
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(manifest)
+    sh("ssh-keygen", "-Y", "sign", "-f", key, "-n", "carojournal", str(copy))
+    assert Path(f"{copy}.sig").read_bytes() == (folder / "carojournal.json.sig").read_bytes()
+    assert bagit.Bag(str(folder)).is_valid()
+
+
+def test_the_age_program_decrypts_it(bundle, tmp_path, capsys):
+    key = tmp_path / "age.key"
+    sh("age-keygen", "-o", str(key))
+    recipient = sh("age-keygen", "-y", str(key)).decode().strip()
+    out = tmp_path / "enc"
+    out.mkdir()
+    assert main(["export", "-o", str(out), "--encrypt", recipient]) == 0
+    [path] = out.iterdir()
+    assert path.name.endswith(".tar.zst.age")
+    assert sh("age", "-d", "-i", str(key), str(path)) == Path(bundle).read_bytes()
+    assert main(["export", "-o", str(out), "--encrypt", "age1nonsense"]) == 64
+
+
+def test_nothing_is_overwritten_and_a_failure_leaves_nothing(bundle, root, tmp_path, capsys):
+    before = Path(bundle).read_bytes()
+    assert main(["export", "-o", bundle]) == 73
+    assert main(["export", "-o", str(tmp_path / "none" / "x.tar.zst")]) == 73
+    assert Path(bundle).read_bytes() == before
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == []
+
+
+def test_a_damaged_packed_file_is_left_out_said_and_no_success(filled, root, clock, tmp_path, capsys):
+    assert main(["compact", "--idle", "0"]) == 0
+    [first, _] = sorted(os.listdir(os.path.join(root, "packed")))
+    path = Path(root, "packed", first)
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 1
+    path.write_bytes(data)
+    capsys.readouterr()
+    assert main(["export", "-o", str(tmp_path)]) == 65
+    output = capsys.readouterr()
+    found = manifest_of(output.out.strip(), tmp_path / "out")
+    assert first in output.err
+    assert found["events"] == 30
+    assert [row["reason"] for row in found["missing"]] == ["damaged"]
+
+
+def test_what_older_rules_let_through_is_checked_again(filled, root, tmp_path, capsys, monkeypatch):
+    from carojournal import packed_write
+
+    with monkeypatch.context() as old:
+        old.setattr(packed_write, "rules_hash", lambda: bytes(32))
+        assert main(["compact", "--idle", "0"]) == 0
+    calls = []
+    from carobatch import export
+
+    real = export.recheck_section
+    monkeypatch.setattr(export, "recheck_section", lambda *args: calls.append(1) or real(*args))
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    assert len(calls) == 2
+
+
+def test_json_and_ndjson_are_caros_own_shape(filled, tmp_path, capsys):
+    assert main(["export", "--format", "ndjson", "-o", str(tmp_path / "x.ndjson")]) == 0
+    assert len((tmp_path / "x.ndjson").read_text().splitlines()) == 60
+    assert main(["export", "--format", "json", "-o", str(tmp_path / "x.json")]) == 0
+    assert json.loads((tmp_path / "x.json").read_text())["event_count"] == 60
+    assert main(["export", "--format", "json", "--split", "1M"]) == 64
+
+
+def test_an_empty_journal_makes_no_bundle(root, tmp_path, capsys):
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    assert "nothing to export" in capsys.readouterr().err
+    assert not os.path.exists(root)
+
+
+def test_a_missing_extra_is_said_in_words(filled, tmp_path, capsys, monkeypatch):
+    import sys
+
+    key = keypair(tmp_path)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+    monkeypatch.setitem(sys.modules, "pyrage", None)
+    assert main(["export", "-o", str(tmp_path), "--sign", key]) == 69
+    assert "carojournal[sign]" in capsys.readouterr().err
+    assert main(["export", "-o", str(tmp_path), "--encrypt", "age1x"]) == 69
+    assert "carojournal[encrypt]" in capsys.readouterr().err
+
+
+def test_losses_and_their_reasons_are_in_the_manifest(root, clock, tmp_path, capsys):
+    with journal_at(root, clock) as journal:
+        for _ in range(60):
+            fill(journal, clock, 120, 10)
+            close_lanes(root)
+            journal.policy.cap_bytes = 200_000
+            for lane in journal._lanes:
+                lane.cap_bytes = 200_000
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    found = manifest_of(capsys.readouterr().out.strip(), tmp_path / "out")
+    assert {loss["reason"] for loss in found["losses"]} == {"evicted"}
+    lost = sum(loss["events"] + sum(row["events"] for row in loss["carried"]) for loss in found["losses"])
+    assert lost + found["events"] == 60 * 120
+    assert {row["reason"] for row in found["missing"]} <= {"lost"}

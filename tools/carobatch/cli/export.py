@@ -1,0 +1,162 @@
+"""`carobatch export`: write a bundle for a machine that this one cannot reach."""
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from carobatch.cli.common import DIR_OPTION, journal_root, open_store, say_problems
+from carojournal import locks
+from carojournal.cli.exits import DAMAGED
+from carojournal.cli.output import bytes_text, count_text, is_terminal, say
+from carojournal.errors import DamagedData, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["OPTIONS", "export"]
+
+_FORMATS = ("bundle", "json", "ndjson")
+_PROGRESS_S = 0.2
+OPTIONS = {
+    "output": {"flags": ("-o", "--output"), "metavar": "DIR|FILE", "help": "where to write (default: this directory)"},
+    "dir": DIR_OPTION,
+    "since": {"metavar": "TIME", "help": "events from then on ('yesterday', '2026-09-21 14:00')"},
+    "until": {"metavar": "TIME", "help": "events before then"},
+    "split": {"metavar": "SIZE", "help": "write parts of that size (700M, 4G), with a list for sha256sum -c"},
+    "sign": {"metavar": "KEY", "help": "sign with this OpenSSH Ed25519 private key"},
+    "encrypt": {
+        "metavar": "RECIPIENT",
+        "action": "append",
+        "help": "encrypt with age to age1... or an SSH public key; may be repeated",
+    },
+    "format": {"choices": _FORMATS, "help": "bundle (default), or caro's own json or ndjson without checksums"},
+}
+
+
+def export(
+    *,
+    output: str = ".",
+    dir: str = "",  # noqa: A002 - the option's name
+    since: str = "",
+    until: str = "",
+    split: str = "",
+    sign: str = "",
+    encrypt: "list[str] | None" = None,
+    format: str = "bundle",  # noqa: A002 - the option's name
+) -> int:
+    """Write everything that is kept, or a span of it, as a bundle for another machine.
+
+    A bundle is a BagIt bag in a tar.zst: tar, zstd, sha256sum and any BagIt validator check it; README.txt inside says
+    how.  Exporting changes and removes nothing: only 'carobatch ack' of the importer's receipt makes room.  Exit 65:
+    some of the journal is damaged and not in the bundle.
+    """
+    from carojournal.times import parse_time
+
+    now_ms = time.time_ns() // 1_000_000
+    window = (parse_time(since, now_ms) if since else None, parse_time(until, now_ms) if until else None)
+    root = journal_root(dir)
+    if format != "bundle":
+        if split or sign or encrypt:
+            raise UsageError("--split, --sign and --encrypt are for bundles")
+        return _plain(root, output, format, window, now_ms)
+    if not os.path.isdir(root):
+        say("nothing to export", "carobatch")
+        return 0
+    with locks.batch_lock(root):
+        return _bundle(root, output, window, now_ms, split, sign, encrypt or [])
+
+
+def _plain(root: str, output: str, form: str, window: tuple[int | None, int | None], now_ms: int) -> int:
+    from carojournal import export as exporting
+    from carojournal.identity import day_of
+    from carojournal.reader import JournalReader
+
+    class Window(JournalReader):
+        """The journal, but only the events of a span."""
+
+        def records(self, since_ms=None, until_ms=None, events_only=False, *, decode=True):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG002
+            return super().records(window[0], window[1], events_only, decode=decode)
+
+    reader = Window(root)
+    plan = exporting.plan_export(reader)
+    if os.path.isdir(output):
+        output = os.path.join(output, f"telemetry-export-{day_of(now_ms)}.{form}")
+    size = exporting.export(reader, plan, output, form, now_ms)
+    if output != exporting.STDOUT:
+        print(f"Wrote {count_text(plan.events, 'event')} to {output} ({bytes_text(size)}).")
+    damage = [(found.path, found.reason) for found in reader.damage if not found.torn]
+    say_problems(damage)
+    return DAMAGED if damage or plan.refused else 0
+
+
+def _bundle(
+    root: str,
+    output: str,
+    window: tuple[int | None, int | None],
+    now_ms: int,
+    split: str,
+    sign: str,
+    recipients: list[str],
+) -> int:
+    from carobatch import age, bundle, sshsig
+    from carobatch.compact import compact
+    from carobatch.export import plan_export
+    from carobatch.ledger import Ledger
+    from carobatch.media import parse_size, write_media
+    from carojournal.identity import open_identity
+
+    part_bytes = parse_size(split) if split else 0
+    signer = sshsig.load_signer(sign) if sign else None
+    keys = age.parse_recipients(recipients) if recipients else []
+    store, ledger = open_store(root), Ledger(root)
+    done = compact(root, store, now_ms, 0)
+    say_problems(done.problems)
+    journal = open_identity(root, now_ms, os.urandom).journal
+    bad: frozenset[str] = frozenset()
+    while True:
+        plan = plan_export(store, ledger, journal, window, signer, bad)
+        if plan is None:
+            say("nothing to export", "carobatch")
+            return DAMAGED if bad or done.problems else 0
+        path = os.path.join(output, plan.name + bundle.SUFFIX) if os.path.isdir(output) else output
+        path += ".age" if keys and not path.endswith(".age") else ""
+        try:
+            paths, size = write_media(
+                plan.chunks(),
+                path,
+                part_bytes=part_bytes,
+                encrypt=(lambda reader, writer: age.encrypt(reader, writer, keys)) if keys else None,  # type: ignore[arg-type]
+                before_commit=lambda entry=plan.entry: ledger.write_bundle(entry),  # type: ignore[misc]
+                told=_progress(plan.size_guess),
+            )
+        except DamagedData as error:
+            # A packed file whose frame does not verify: the bundle goes without it, and names what is not in it.
+            if error.path in bad or not error.path.startswith(store.folder):
+                raise
+            say(f"{error.path}: {error.reason}", "carobatch")
+            bad |= {error.path}
+            continue
+        break
+    for written in paths:
+        print(written)
+    say(f"{count_text(plan.events, 'event')} in {bytes_text(size)}; nothing was removed here", "carobatch")
+    problems = [*plan.problems]
+    say_problems([problem for problem in problems if problem not in done.problems])
+    return DAMAGED if bad or problems or done.problems or done.refused or done.damaged_bytes else 0
+
+
+def _progress(total: int) -> "Callable[[int], None]":
+    """Return what is told of bytes written; it shows them on a terminal, now and then."""
+    if not is_terminal(sys.stderr):
+        return lambda _: None
+    shown = [time.monotonic()]
+
+    def told(count: int) -> None:
+        if time.monotonic() - shown[0] >= _PROGRESS_S:
+            shown[0] = time.monotonic()
+            print(f"\r{bytes_text(count)} of about {bytes_text(total)}\033[K", end="", file=sys.stderr, flush=True)
+        if count >= total:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    return told

@@ -1,0 +1,84 @@
+"""What this journal has handed out and got back: the folder receipts/, all canonical JSON, one file a fact.
+
+    receipts/bundle-<number, 6 digits>.json   {bundle, chain, previous, manifest_sha256, fingerprint, events, segments}
+    receipts/acks.json                        {segment: runs} of events that importers have confirmed
+
+A bundle's file is written before the bundle appears under its name: a number is never used for two contents.  Equal
+content again has the same fingerprint, and with it number, predecessor and bytes.  `segments` (segment -> runs)
+bounds what an acknowledgement of that bundle can confirm; it is dropped once that has happened.
+"""
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+from carobatch.manifest import canonical_json
+from carojournal.durable import write_file
+from carojournal.errors import DamagedData, JournalIOError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ACKS_SEGMENTS_MAX", "Ledger", "Runs"]
+
+ACKS_SEGMENTS_MAX = 10_000  # Half a megabyte: years of segments; the oldest are forgotten first.
+_FILE_BYTES_MAX = 16_777_216
+Runs = list[list[int]]
+
+
+class Ledger:
+    """The folder receipts/ of the journal at *root*; *random* yields the chain's pseudonym.  Errors: JournalIOError."""
+
+    def __init__(self, root: str, random: "Callable[[int], bytes]" = os.urandom) -> None:
+        self.folder = os.path.join(root, "receipts")
+        self._random = random
+
+    def bundles(self) -> list[dict[str, object]]:
+        """Return every bundle that was handed out, oldest first.  Raises DamagedData."""
+        names = []
+        with contextlib.suppress(FileNotFoundError):
+            names = sorted(os.listdir(self.folder))
+        return [self._read(name) for name in names if name.startswith("bundle-") and name.endswith(".json")]
+
+    def place(self, fingerprint: str) -> dict[str, object]:
+        """Return {chain, bundle, previous} for a bundle of this *fingerprint*."""
+        known = self.bundles()
+        if not known:
+            return {"chain": self._random(16).hex(), "bundle": 1, "previous": None}
+        last = known[-1]
+        if last["fingerprint"] == fingerprint:
+            return {key: last[key] for key in ("chain", "bundle", "previous")}
+        previous = {"bundle": last["bundle"], "manifest_sha256": last["manifest_sha256"]}
+        return {"chain": last["chain"], "bundle": int(last["bundle"]) + 1, "previous": previous}  # type: ignore[call-overload]
+
+    def write_bundle(self, entry: dict[str, object]) -> None:
+        """Keep a bundle's entry durably."""
+        self._write(f"bundle-{entry['bundle']:06d}.json", entry)
+
+    def acks(self) -> dict[str, Runs]:
+        """Return segment (hex) -> runs of sequence numbers that importers have confirmed."""
+        try:
+            return self._read("acks.json")  # type: ignore[return-value]
+        except FileNotFoundError:
+            return {}
+
+    def write_acks(self, acks: dict[str, Runs]) -> None:
+        """Keep *acks*, newest segments last, durably."""
+        self._write("acks.json", dict(list(acks.items())[-ACKS_SEGMENTS_MAX:]))
+
+    def _read(self, name: str) -> dict[str, object]:
+        path = os.path.join(self.folder, name)
+        with open(path, "rb") as file:
+            data = file.read(_FILE_BYTES_MAX)
+        try:
+            found = json.loads(data)
+        except ValueError as error:
+            raise DamagedData(path, 0, "not the JSON that was written") from error
+        if type(found) is not dict:
+            raise DamagedData(path, 0, "not the JSON that was written")
+        return found
+
+    def _write(self, name: str, value: object) -> None:
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        write_file(os.path.join(self.folder, name), canonical_json(value), overwrite=True, error=JournalIOError)
