@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import cbor2
 import pytest
@@ -326,7 +325,10 @@ def test_disk_usage_counts_every_file_but_the_identity(run, filled):
 
 
 def test_the_newest_twenty_of_a_full_journal_take_at_most_150_ms(tmp_path, home):
-    """The figure is of an installed program: modules are compiled beforehand, and bare Python's start is taken off."""
+    """The figure is of an installed program: modules are compiled beforehand, and bare Python's start is taken off.
+
+    Processor time, because other tests may run beside this one; nothing here waits for anything but the processor.
+    """
     import compileall
     import shutil
 
@@ -336,20 +338,20 @@ def test_the_newest_twenty_of_a_full_journal_take_at_most_150_ms(tmp_path, home)
     shutil.copytree(os.path.dirname(carojournal.__file__), tree / "carojournal")
     compileall.compile_dir(str(tree), quiet=2)
     environ = {**os.environ, "CAROJOURNAL_DIR": root}
-    floor, with_index, without = [], [], []
-    main_words = [sys.executable, "-m", "carojournal.cli", "inspect", "-n", "20"]
-    for _ in range(5):
-        for times, words in ((floor, [sys.executable, "-c", "pass"]), (with_index, main_words)):
-            times.append(_seconds(words, environ, tree))
-        without.append(_seconds([*main_words, "--no-index"], environ, tree))
-    assert min(with_index) - min(floor) < 0.150
-    assert min(without) - min(floor) < 0.150
+    tail = [sys.executable, "-m", "carojournal.cli", "inspect", "-n", "20"]
+    assert subprocess.run([*tail[:3], "reindex"], check=True, capture_output=True, cwd=tree, env=environ).stdout
+    programs = {"floor": [sys.executable, "-c", "pass"], "with": tail, "without": [*tail, "--no-index"]}
+    seconds = {name: min(_seconds(words, environ, tree) for _ in range(5)) for name, words in programs.items()}
+    assert seconds["with"] - seconds["floor"] < 0.150
+    assert seconds["without"] - seconds["floor"] < 0.150
 
 
 def _seconds(words, environ, tree):
-    start = time.perf_counter()
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, cwd=tree, env=environ)
-    return time.perf_counter() - start
+    running = subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd=tree, env=environ)
+    _, status, usage = os.wait4(running.pid, 0)
+    running.returncode = os.waitstatus_to_exitcode(status)
+    assert running.returncode == 0
+    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.mark.usefixtures("filled")
