@@ -1,0 +1,227 @@
+"""The benchmarks run, count right, and say what the issue asks for.  How long anything takes decides nothing here."""
+
+import json
+import subprocess
+
+import pytest
+
+from bench import (
+    bench_append,
+    bench_instructions,
+    bench_processes,
+    bench_scan,
+    bench_startup,
+    host,
+    instructions,
+    measure,
+    run,
+)
+from bench.measure import Figure, Summary, Target
+from carojournal import JournalReader, codec
+
+TINY = host.Scale(
+    cold_rounds=1,
+    warm_rounds=2,
+    appends=25,
+    block_s=0.001,
+    process_rounds=1,
+    processes=3,
+    process_appends=40,
+    scan_rounds=1,
+    spool_bytes=60_000,
+    counted_appends=10,
+)
+
+
+@pytest.fixture
+def here(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return host.find_host(str(scratch))
+
+
+def by_name(figures):
+    return {figure.name: figure for figure in figures}
+
+
+def test_subjects_take_turns_and_the_first_round_is_thrown_away():
+    calls = []
+    times = iter(range(100))
+
+    def subject(name):
+        def call():
+            calls.append(name)
+            return next(times)
+
+        return call
+
+    samples = measure.paired({"a": subject("a"), "b": subject("b")}, 3)
+    assert calls == ["b", "a", "a", "b", "b", "a", "a", "b"]
+    assert samples == {"a": [2, 5, 6], "b": [3, 4, 7]}
+
+
+def test_difference_and_ratio_are_medians_over_neighbours():
+    """A disturbance that hits both of a pair moves neither figure, though it moves both medians."""
+    figure = measure.compare("x", "ms", [3, 30, 5], "floor", [1, 28, 2], Target("difference", 2))
+    assert (figure.difference, figure.ratio) == (2, 2.5)
+    assert (figure.value.median, figure.value.best, figure.reference.median) == (5, 3, 2)
+
+
+def test_the_best_of_rates_is_the_highest():
+    assert measure.summarize([3, 1, 2], higher_is_better=True) == Summary(2, 3, 1, 3)
+    assert measure.summarize([3, 1, 2]) == Summary(2, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (None, None),
+        (Target("value", 4), True),
+        (Target("value", 3.9), False),
+        (Target("value", 5, at_least=True), False),
+        (Target("difference", 2), True),
+        (Target("difference", 1.9), False),
+        (Target("ratio", 2), True),
+        (Target("ratio", 2.1, at_least=True), False),
+    ],
+)
+def test_a_target_is_met_or_not_by_the_quantity_it_names(target, met):
+    assert measure.compare("x", "ms", [4, 4], "floor", [2, 2], target).met is met
+
+
+def test_a_target_without_a_reference_to_hold_it_against_is_not_judged():
+    assert Figure("x", "ms", Summary(1, 1, 1, 1), target=Target("ratio", 2)).met is None
+
+
+def test_a_program_that_fails_is_not_measured(here):
+    with pytest.raises(subprocess.CalledProcessError):
+        here.run_ms(here.python, "-c", "raise SystemExit(3)")
+
+
+def test_start_up_is_measured_against_a_bare_interpreter(here):
+    figures = by_name(bench_startup.run(here, TINY))
+    assert {name: figure.target.bound for name, figure in figures.items()} == {
+        "first append, existing journal": 3,
+        "first append, fresh journal": 3,
+        "first append in a loaded host": 1.5,
+        "carojournal append --event": 10,
+        "carojournal --help": 80,
+        "inspect -n 20, full spool, index": 150,
+        "inspect -n 20, full spool, no index": 150,
+    }
+    assert {figure.target.quantity for figure in figures.values()} == {"difference"}
+    assert all(figure.reference_name.startswith("python -c") for figure in figures.values())
+    # What was measured is in the journals: three kinds of first append to the existing one, twice each, and one before.
+    kept = JournalReader(f"{here.scratch}/existing").records(events_only=True)
+    assert len(list(kept)) == 1 + 2 + 2 + 2
+
+
+def test_warm_appends_stand_beside_the_floor_and_peers(here):
+    figures = by_name(bench_append.run(here, TINY))
+    bounds = {"record()": 3, "record(), p99 of a block": 5, "peer: sqlite3 WAL": 3, "record(), telemetry off": 1}
+    assert {name: figures[name].target.bound for name in bounds} == bounds
+    peers = [figure for figure in figures.values() if figure.name.startswith("peer: ")]
+    assert len(peers) >= 4
+    assert all(figure.note.startswith("survives ") for figure in peers)
+
+
+def test_the_floor_writes_the_very_event_that_record_wrote(here):
+    bench_append.run(here, TINY)
+    event = JournalReader(f"{here.scratch}/warm").tail(1)[0].value
+    with open(f"{here.scratch}/floor", "rb") as file:
+        data = file.read()
+    written = codec.loads_fast(data[4:])
+    own = ("timestamp", "generation")
+    assert {key: written[key] for key in event if key not in own} == {
+        key: event[key] for key in event if key not in own
+    }
+    assert len(data) % (4 + len(codec.dumps(written))) == 0
+
+
+def test_processes_lose_and_double_nothing(here):
+    figures = by_name(bench_processes.run(here, TINY))
+    words = "3 processes x 40"
+    assert list(figures) == [f"{words}: {what}" for what in ("lost", "duplicated", "median", "p99")]
+    assert [figures[f"{words}: {what}"].value.median for what in ("lost", "duplicated")] == [0, 0]
+    assert [figure.target.bound for figure in figures.values()] == [0, 0, 4, 20]
+
+
+def test_an_event_that_is_missing_or_there_twice_is_counted(here, monkeypatch):
+    class Careless(JournalReader):
+        def records(self, **options):
+            found = [record for record in super().records(**options) if record.value["event"] == "command_generated"]
+            return [*found[:-3], found[0]]
+
+    monkeypatch.setattr(bench_processes, "JournalReader", Careless)
+    outcome = bench_processes.append_together(here, f"{here.scratch}/careless", 1, 40)
+    assert (outcome.lost, outcome.duplicated) == (3, 1)
+    assert len(outcome.times_us) == 40
+
+
+def test_scanning_is_a_rate_to_be_reached(here):
+    figures = bench_scan.run(here, TINY)
+    assert [(figure.unit, figure.target.bound if figure.target else None) for figure in figures] == [
+        ("records/s", 200_000),
+        ("records/s", None),
+        ("events/s", 100_000),
+    ]
+    assert all(figure.target.at_least for figure in figures if figure.target)
+    assert all(figure.value.median > 0 for figure in figures)
+
+
+def test_the_instructions_of_an_append_are_counted_without_those_of_the_start(here):
+    [figure] = bench_instructions.run(here, TINY)
+    assert 1_000 < figure.value.median < 1_000_000  # An interpreter that starts takes tens of millions.
+
+
+@pytest.mark.parametrize(("count", "code"), [(1_000, 0), (1_100, 0), (1_101, 1), (10, 0)])
+def test_growth_over_a_tenth_is_refused(count, code, monkeypatch, capsys, tmp_path):
+    reference = instructions.Count(1_000, "other build", 1)
+    instructions.write_reference(reference, str(tmp_path / "references"))
+    assert instructions.read_reference(str(tmp_path / "references")) == reference
+    monkeypatch.setattr(instructions, "count_instructions", lambda: instructions.Count(count, "this build", 1))
+    monkeypatch.setattr(instructions, "read_reference", lambda: reference)
+    assert instructions.main(["--check"]) == code
+    assert "another build" in capsys.readouterr().out
+    assert instructions.main([]) == 0
+
+
+def test_another_interpreter_only_reports(monkeypatch, tmp_path):
+    assert instructions.read_reference(str(tmp_path / "none")) is None
+    assert instructions.compare_count(instructions.Count(10**9, "", 1), None)[0]
+    references = str(tmp_path / "references")
+    instructions.write_reference(instructions.Count(1, "", 1), references)
+    monkeypatch.setattr(instructions, "interpreter", lambda: "cpython-999 other")
+    assert instructions.read_reference(references) is None
+    instructions.write_reference(instructions.Count(2, "", 1), references)
+    assert len(json.loads((tmp_path / "references").read_text())) == 2
+
+
+def test_the_command_prints_one_table_and_writes_json(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(host, "QUICK", TINY)
+    path = tmp_path / "figures.json"
+    assert run.main(["--here", "--quick", "--json", str(path), "scan", "append"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[0] == "figure"
+    assert set(table[1]) == {"-", " "}
+    result = json.loads(path.read_text())
+    assert set(result) == {"date", "quick", "machine", "figures"}
+    assert result["quick"] is True
+    for row, line in zip(result["figures"], table[2:], strict=False):
+        assert line.startswith(row["name"])
+        assert set(row) == {*Figure.__dataclass_fields__, "met"}
+        assert set(row["value"]) == set(row["reference"]) == {"median", "best", "p99", "count"}
+        assert row["met"] in ((True, False) if row["target"] else (None,))
+
+
+def test_a_missed_target_is_no_failure(monkeypatch, capsys):
+    missed = measure.single("x", "ms", 2, Target("value", 1))
+    monkeypatch.setattr(bench_scan, "run", lambda *_: [missed])
+    assert run.main(["--here", "scan"]) == 0
+    assert "NO" in capsys.readouterr().out
+
+
+def test_an_unknown_name_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--here", "nothing"])
+    assert "no such benchmark: nothing" in capsys.readouterr().err

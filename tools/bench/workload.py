@@ -1,0 +1,69 @@
+"""What all benchmarks record: one full `command_generated` event, and a spool that is full of them."""
+
+import os
+import time
+
+from carojournal import Journal
+from carojournal.errors import JournalError
+
+__all__ = ["EVENT", "FIELDS", "WORDS", "fill_spool", "open_journal", "tree_bytes"]
+
+EVENT = "command_generated"
+FIELDS: dict[str, object] = {
+    "backend_used": "ollama",
+    "inference_time_ms": 843,
+    "safety_result": {"risk_level": "safe", "patterns_matched": 0},
+    "model_name": "llama3:8b",
+    "success": True,
+    "input_token_count": 120,
+    "output_token_count": 33,
+    "confidence_score": 0.91,
+    "retry_count": 0,
+}
+# The same for the command line of `carojournal append`.
+WORDS = (
+    "backend_used=ollama",
+    "inference_time_ms=843",
+    "risk_level=safe",
+    "patterns_matched=0",
+    "model_name=llama3:8b",
+    "success=true",
+    "input_token_count=120",
+    "output_token_count=33",
+    "confidence_score=0.91",
+    "retry_count=0",
+)
+_STEP_NS = 1_000_000_000  # One event a second: the spool of a user who is busy all day.
+_EVENT_BYTES_MIN = 150  # No record of a full event is smaller; says how far back the first one has to lie.
+_CHUNK = 100
+
+
+def open_journal(root: str, home: str, **options: object) -> Journal:
+    """Open the journal at *root*, ruled by nothing but the configuration in *home*."""
+    return Journal.open(root, environ={"HOME": home}, admin="/nonexistent", **options)  # type: ignore[arg-type]
+
+
+def tree_bytes(root: str) -> int:
+    """Return the bytes of all files below *root*."""
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(root) for name in names)
+
+
+def fill_spool(root: str, home: str, size: int) -> int:
+    """Record events of the past hours until the journal at *root* holds about *size* bytes, or evicts; return how many.
+
+    Raises JournalError if one is not kept.
+    """
+    now_ns = time.time_ns() - size // _EVENT_BYTES_MIN * _STEP_NS
+    count = before = 0
+    with open_journal(root, home, clock=lambda: now_ns) as journal:
+        while before < size:
+            for _ in range(_CHUNK):
+                now_ns += _STEP_NS
+                if not journal.record(EVENT, **FIELDS):
+                    raise JournalError("an event of the benchmark was not kept")
+            count += _CHUNK
+            held = tree_bytes(root)
+            if held < before:
+                break
+            before = held
+    return count
