@@ -7,13 +7,13 @@ r"""Lanes: how records reach the disk.  One lane is one lock file and one open s
 A writer takes the first lane that is free, without waiting, and holds it for one append.  Between calls nothing is
 locked, so anybody who takes a lane's lock may rename its segment away.  Hence the one check before every write: the
 path must still lead to the file that this process has open, with the size it left.  If so, nobody was here; if not,
-`_attach` looks
-again, at the last record through its trailing length.  Invariants, with their reasons:
+`attach` looks again, at the last record through its trailing length.  Invariants, with their reasons:
 
 * A segment that is not `N.seg` is never written: a writer compares inode and size of the *path*, not of its descriptor.
 * A segment is never repaired or cut short.  A bad tail closes it ("~" in its name) and the next one starts; the only
   truncation is of our own bytes of this very append, under the lock, back to the size seen before.
-* The lock file names the segment before the segment exists, so a damaged header costs the header, not the segment.
+* The lock file names the segment too, so a damaged header costs the header, not the segment.  It does so after the
+  segment exists: a predecessor that a lock file names has always been there.
 * Loss records are written before what they name is unlinked.
 """
 
@@ -255,6 +255,7 @@ class Lane:
             # The lock file is damaged, or somebody put another segment here.
             self._segment, self._created_us, self._consent_ms = named = header
             seq = self._last_seq()
+            self._name_segment()
         self._set_span()
         if seq is None:
             if not named:
@@ -309,7 +310,9 @@ class Lane:
                 found = decode_record(NO_SEGMENT if alone else self._segment, data, at)
             except carojournal.errors.CorruptRecord:
                 return None
-            return found[0] if found else None
+            if found is None or (alone and b"gsegmentP" + self._segment not in data[found[1] : found[2]]):
+                return None  # A header's checksum holds under any uuid: it must also say the one that we think it has.
+            return found[0]
         return None
 
     def rotate(self, *, damaged: bool = False) -> None:
@@ -337,27 +340,28 @@ class Lane:
         losses = [payload for victim in victims for payload in victim.payloads]
         data = LABEL + encode_record(NO_SEGMENT, 0, header)
         data += b"".join(encode_record(segment, at, payload) for at, payload in enumerate(losses, 1))
-        text = b"%b %016d %013d" % (segment.hex().encode(), created_us, consent_ms)
-        text = b"%b %08x\n" % (text, crc32(text))
-        before = os.pread(self._lock, len(text), 0)
-        if os.pwrite(self._lock, text, 0) != len(text):
-            raise carojournal.errors.JournalIOError("write", self._lock_path, None, "short write")
+        self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+        self._size = 0
         try:
-            self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
-            self._size = 0
             self._write(data, sync=False)
         except (OSError, carojournal.errors.JournalIOError):
-            if self._descriptor >= 0:
-                self._forget()
-                os.unlink(self._path)
-            # Else the next segment would name as its predecessor one that never was, and `verify` would miss it.
-            os.ftruncate(self._lock, os.pwrite(self._lock, before, 0))
+            self._forget()
+            os.unlink(self._path)
             raise
         status = os.fstat(self._descriptor)
         self._segment, self._created_us, self._consent_ms = segment, created_us, consent_ms
         self._inode, self._device, self._seq = status.st_ino, status.st_dev, 1 + len(losses)
         self._set_span()
+        self._name_segment()
         carojournal.spool.remove(victims)
+
+    def _name_segment(self) -> None:
+        """Write into the lock file which segment the lane has; the header says the same, so failing costs nothing."""
+        text = b"%b %016d %013d" % (self._segment.hex().encode(), self._created_us, self._consent_ms)
+        try:
+            os.pwrite(self._lock, b"%b %08x\n" % (text, crc32(text)), 0)
+        except OSError:
+            return
 
     def _close_idle(self, now_ms: int) -> None:
         """Close the segments of other lanes that nobody has written to for a while, so that their reservation ends."""

@@ -25,7 +25,7 @@ def readable(root):
     for path in by_hand.segment_paths(root):
         with open(path, "rb") as file:
             data = file.read()
-        segment = by_hand_uuid(root, path)
+        segment = by_hand_uuid(path, data)
         at = 0
         while (at := frame.find_record(segment, data, at)) is not None:
             try:
@@ -37,12 +37,13 @@ def readable(root):
     return found
 
 
-def by_hand_uuid(root, path):
+def by_hand_uuid(path, data):
+    """Return the uuid of a segment: a closed one's name has it, an open one's header, which no fault here damages."""
     name = os.path.basename(path)
     if "-" in name:
         return bytes.fromhex(name[17:49])
-    with open(f"{root}/lanes/{name.removesuffix('.seg')}.lock", "rb") as file:
-        return bytes.fromhex(file.read(32).decode())
+    at = data.find(b"gsegmentP")
+    return data[at + 9 : at + 25] if at >= 0 else bytes(16)
 
 
 def session(clock):
