@@ -10,6 +10,7 @@ hashes come about.  Errors make a bag invalid, warnings do not.  Strict means
 * a file that fetch.txt promises must be here: nothing is ever fetched.
 """
 
+import codecs
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ def _declaration(files: BagFiles, here: dict[str, str], bag: Bag) -> None:
         bag.errors.append("bagit.txt: blanks where none may be")
     bag.encoding = encoding[1]
     try:
-        b"".decode(bag.encoding)
+        codecs.lookup(bag.encoding)
     except LookupError:
         bag.errors.append("bagit.txt: an encoding that this program does not know")
 

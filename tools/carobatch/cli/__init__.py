@@ -8,6 +8,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "compact": "seal, pack and merge what the journal keeps",
     "export": "write a bundle for a machine that this one cannot reach",
+    "verify": "check bundles, and any BagIt directory",
 }
 
 
