@@ -1,13 +1,12 @@
 """Reading a full spool from its first byte to its last, against reading the same bytes and taking their CRC-32."""
 
-import os
 from collections.abc import Callable
 from time import perf_counter
 from zlib import crc32
 
 from bench.host import Host, Scale
 from bench.measure import Figure, Target, compare, paired
-from bench.workload import fill_spool
+from bench.workload import full_spool, tree_bytes
 from carojournal import JournalReader
 from carojournal.scan import scan
 
@@ -18,8 +17,7 @@ _FLOOR = "read + crc32"
 
 def run(host: Host, scale: Scale) -> list[Figure]:
     """Measure scanning, reading and decoding.  Raises AssertionError if a record is not met."""
-    root = os.path.join(host.scratch, "scanned")
-    events = fill_spool(root, host.environ["HOME"], scale.spool_bytes)
+    root = full_spool(host.scratch, host.environ["HOME"], scale.spool_bytes)
     segments = [(info.path, info.segment) for info in JournalReader(root).segments()]
     records = sum(1 for _ in JournalReader(root).records(decode=False))
 
@@ -45,7 +43,7 @@ def run(host: Host, scale: Scale) -> list[Figure]:
     held = decoded()
     expected = {_FLOOR: records, "scan": records, "framed": records, "decoded": held}
     rates = paired({name: _rate(work, expected[name]) for name, work in subjects.items()}, scale.scan_rounds)
-    note = f"{records:,} records in {len(segments)} segments, {held:,} of {events:,} events not evicted"
+    note = f"{records:,} records in {len(segments)} segments, {tree_bytes(root) / 1e6:.1f} MB"
 
     def figure(name: str, unit: str, key: str, target: float | None) -> Figure:
         bound = None if target is None else Target("value", target, at_least=True)

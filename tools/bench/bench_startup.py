@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from bench.host import Host, Scale
 from bench.measure import Figure, Target, compare, paired
-from bench.workload import EVENT, FIELDS, WORDS, fill_spool, tree_bytes
+from bench.workload import EVENT, FIELDS, WORDS, full_spool, tree_bytes
 
 __all__ = ["run"]
 
@@ -47,12 +47,11 @@ def run(host: Host, scale: Scale) -> list[Figure]:
 
 def _inspect(host: Host, scale: Scale) -> list[Figure]:
     """Measure `inspect -n 20` on a full spool, with the index and without one."""
-    root = os.path.join(host.scratch, "full")
-    events = fill_spool(root, host.environ["HOME"], scale.spool_bytes)
+    root = full_spool(host.scratch, host.environ["HOME"], scale.spool_bytes)
     there = host.at(root)
     newest = (*host.program, "inspect", "-n", "20")
     there.run_ms(*host.program, "reindex")
-    note = f"{events} events, {tree_bytes(root) / 1e6:.1f} MB"
+    note = f"{tree_bytes(root) / 1e6:.1f} MB of events, one a second"
     title = "inspect -n 20, full spool"
     indexed = _against(host, scale, f"{title}, index", lambda: there.run_ms(*newest), limit=150, note=note)
     os.unlink(os.path.join(root, "index.sqlite3"))

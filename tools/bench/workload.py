@@ -6,7 +6,7 @@ import time
 from carojournal import Journal
 from carojournal.errors import JournalError
 
-__all__ = ["EVENT", "FIELDS", "WORDS", "fill_spool", "open_journal", "tree_bytes"]
+__all__ = ["EVENT", "FIELDS", "WORDS", "full_spool", "open_journal", "tree_bytes"]
 
 EVENT = "command_generated"
 FIELDS: dict[str, object] = {
@@ -48,22 +48,24 @@ def tree_bytes(root: str) -> int:
     return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(root) for name in names)
 
 
-def fill_spool(root: str, home: str, size: int) -> int:
-    """Record events of the past hours until the journal at *root* holds about *size* bytes, or evicts; return how many.
+def full_spool(scratch: str, home: str, size: int) -> str:
+    """Return the root of a journal below *scratch* that holds about *size* bytes, or evicts; made at the first call.
 
-    Raises JournalError if one is not kept.
+    Raises JournalError if an event is not kept.
     """
+    root = os.path.join(scratch, "full")
+    if os.path.exists(root):
+        return root
     now_ns = time.time_ns() - size // _EVENT_BYTES_MIN * _STEP_NS
-    count = before = 0
+    before = 0
     with open_journal(root, home, clock=lambda: now_ns) as journal:
         while before < size:
             for _ in range(_CHUNK):
                 now_ns += _STEP_NS
                 if not journal.record(EVENT, **FIELDS):
                     raise JournalError("an event of the benchmark was not kept")
-            count += _CHUNK
             held = tree_bytes(root)
             if held < before:
                 break
             before = held
-    return count
+    return root
