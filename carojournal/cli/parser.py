@@ -5,8 +5,7 @@ A verb is a module of the program's `cli` package that holds
     def verb(positional: str, *more: str, limit: int = 20, json: bool = False) -> int:
 
 keyword-only parameters become options, the others positional arguments, the docstring the help; it returns an exit code
-or
-None for 0.  `OPTIONS` (optional) maps a parameter to argparse's keywords, with "flags" for its spellings:
+or None for 0.  `OPTIONS` (optional) maps a parameter to argparse's keywords, with "flags" for its spellings:
 
     OPTIONS = {"limit": {"flags": ("-n", "--limit"), "type": int, "help": "how many events (default 20)"}}
 
@@ -48,6 +47,17 @@ def _without_values(message: str) -> str:
         if found:
             return head + found.rstrip(": ")
     return message
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """argparse asks shutil for the terminal's width, which costs 12 ms; argh prints the default of every option."""
+
+    def __init__(self, prog: str) -> None:
+        columns = os.environ.get("COLUMNS", "")
+        super().__init__(prog, width=min(int(columns) - 2, 118) if columns.isdigit() and int(columns) > 40 else 98)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return "" if action.help == argh.constants.DEFAULT_ARGUMENT_TEMPLATE else action.help or ""
 
 
 class _Parser(argh.ArghParser):
@@ -106,14 +116,15 @@ def _summary(verb: str, text: str) -> "Callable[[], None]":
 def _dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str, words: list[str]) -> int:
     from carojournal import __version__
 
-    parser = _Parser(prog=program, description=about, formatter_class=argh.constants.PARSER_FORMATTER)
+    parser = _Parser(prog=program, description=about, formatter_class=_Formatter)
+    parser.add_subparsers(metavar="VERB", title="verbs (VERB --help says more)")
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     called = words[0] if words else "--help"
     policy = argh.assembling.NameMappingPolicy.BY_NAME_IF_KWONLY
     if called in verbs:
         function, codes, options = _verb(package, called)
         _Parser.declared = options
-        parser.add_commands([function], name_mapping_policy=policy)
+        parser.add_commands([function], name_mapping_policy=policy, func_kwargs={"formatter_class": _Formatter})
         argh.dispatch(parser, argv=words, output_file=sys.stdout, raw_output=True)
         return codes[-1] if codes else 0
     if not called.startswith("-"):
