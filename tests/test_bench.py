@@ -142,7 +142,7 @@ def test_processes_lose_and_double_nothing(here):
     figures = bench_processes.run(here, TINY)
     words = "3 processes x 40"
     assert [figure.name for figure in figures] == [
-        f"{words}: {what}" for what in ("lost", "duplicated", "median", "p99", "p99 beside unshared")
+        f"{words}: {what}" for what in ("lost", "duplicated", "median", "p99", "p95")
     ]
     assert [figure.value.median for figure in figures[:2]] == [0, 0]
     assert [figure.target.bound for figure in figures[:-1]] == [0, 0, 4, 20]

@@ -1,9 +1,9 @@
 """Many processes append to one journal at the same time: what is lost, what is there twice, and what it costs each.
 
 Each process times its own appends, and they are held against one process alone that did the same just before.  Where
-there are more processes than processors, an append in a hundred may be one that the scheduler interrupted for as long
-as all others run; so the same number of processes with a journal each, which share nothing, stands beside the p99:
-only what goes beyond it is the journal's own doing.
+there are more processes than processors, the scheduler interrupts each after some 3 ms for as long as all others run.
+Once an append takes more than a hundredth of that, the p99 is such an interruption, 20 to 30 ms whatever the journal
+does; the p95 is none, and stands beside that of as many processes with a journal each, which share nothing.
 
 The spool's bound is raised, so that nothing has to be evicted: an event that is not there afterwards is lost.
 """
@@ -91,7 +91,8 @@ def run(host: Host, scale: Scale) -> list[Figure]:
     events = scale.processes * scale.process_appends * scale.process_rounds
     note = f"of {events:,} events; up to {max(outcome.lanes for outcome in together)} lanes"
     medians = [median(outcome.times_us) for outcome in together]
-    tails, tails_apart = ([quantile(outcome.times_us, 0.99) for outcome in each] for each in (together, apart))
+    tails = [quantile(outcome.times_us, 0.99) for outcome in together]
+    shoulders, unshared = ([quantile(outcome.times_us, 0.95) for outcome in each] for each in (together, apart))
     reference = "one process, median"
     none = Target("value", 0)
     return [
@@ -99,5 +100,5 @@ def run(host: Host, scale: Scale) -> list[Figure]:
         single(f"{words}: duplicated", "events", sum(outcome.duplicated for outcome in together), none),
         compare(f"{words}: median", "us", medians, reference, floor, Target("ratio", 4)),
         compare(f"{words}: p99", "us", tails, reference, floor, Target("ratio", 20)),
-        compare(f"{words}: p99 beside unshared", "us", tails, "a journal each, p99", tails_apart),
+        compare(f"{words}: p95", "us", shoulders, "a journal each, p95", unshared),
     ]
