@@ -1,6 +1,6 @@
 """The bundle: what leaves an air-gapped machine.  A BagIt 1.0 bag (RFC 8493) in a USTAR tar in multi-frame zstd.
 
-    <name>.tar.zst                    any zstd and tar unpack it; named carojournal-<journal, 8 hex>-<number, 6 digits>
+    <name>.tar.zst                    <name>: carojournal-<journal, 8 hex>-<chain, 4 hex>-<number, 6 digits>
       <name>/bagit.txt  bag-info.txt  README.txt
       <name>/carojournal.json         the manifest: see `manifest`
       <name>/carojournal.json.sig     optional: SSHSIG over the manifest, namespace "carojournal"
@@ -45,9 +45,9 @@ class Payload:
     frame: "Callable[[], bytes]"
 
 
-def bundle_name(journal: bytes, number: int) -> str:
-    """Return the bag's name: the first 8 hex digits of the journal's pseudonym, and the bundle's number."""
-    return f"carojournal-{journal.hex()[:8]}-{number:06d}"
+def bundle_name(journal: str, chain: str, number: int) -> str:
+    """Return the bag's name: the first hex digits of the pseudonyms of journal and chain, and the bundle's number."""
+    return f"carojournal-{journal[:8]}-{chain[:4]}-{number:06d}"
 
 
 def tag_files(

@@ -85,7 +85,7 @@ def plan_export(
     fingerprint = hashlib.sha256(manifest.canonical_json(value)).hexdigest()
     value |= ledger.place(fingerprint)
     text = manifest.canonical_json(value)
-    name = bundle.bundle_name(journal, value["bundle"])  # type: ignore[arg-type]
+    name = bundle.bundle_name(str(value["journal"]), str(value["chain"]), value["bundle"])  # type: ignore[arg-type]
     newest = max((max(row["times"]) for inner in rows for row in inner if row["times"]), default=0)  # type: ignore[call-overload]
     newest = newest or max(int(row["created"]) // 1000 for inner in rows for row in inner)  # type: ignore[call-overload]
     tags = bundle.tag_files(name, text, payloads, newest, signer.sign(text) if signer else None)

@@ -11,7 +11,7 @@ from carojournal.schema_registry import is_known_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["parse_json", "parse_manifest"]
+__all__ = ["is_hex", "is_uint", "parse_json", "parse_manifest"]
 
 _HEX = {size: re.compile(rf"[0-9a-f]{{{2 * size}}}") for size in (16, 32)}
 _PATH = re.compile(r"data/\d{16}-[0-9a-f]{32}\.cborseq")
@@ -41,11 +41,13 @@ def parse_json(data: bytes, what: str) -> dict[str, object]:
     return found
 
 
-def _uint(value: object) -> bool:
+def is_uint(value: object) -> bool:
+    """Tell whether *value* is a whole number below 2**64."""
     return type(value) is int and 0 <= value < _UINT_MAX
 
 
-def _hex(size: int) -> "Callable[[object], bool]":
+def is_hex(size: int) -> "Callable[[object], bool]":
+    """Return a check for *size* bytes as lower-case hexadecimal text."""
     return lambda value: type(value) is str and _HEX[size].fullmatch(value) is not None
 
 
@@ -65,56 +67,63 @@ def _object(keys: "Mapping[str, Callable[[object], bool]]") -> "Callable[[object
 
 
 def _runs(value: object) -> bool:
-    return type(value) is list and all(type(run) is list and len(run) == 2 and all(map(_uint, run)) for run in value)
+    return type(value) is list and all(type(run) is list and len(run) == 2 and all(map(is_uint, run)) for run in value)
 
 
 def _previous_segment(value: object) -> bool:
     if value is None:
         return True
-    rest_is_good = type(value) is list and len(value) == 3 and all(part is None or _uint(part) for part in value[1:])
-    return rest_is_good and _hex(16)(value[0])  # type: ignore[index]
+    rest_is_good = type(value) is list and len(value) == 3 and all(part is None or is_uint(part) for part in value[1:])
+    return rest_is_good and is_hex(16)(value[0])  # type: ignore[index]
 
 
-_GAPS = _rows({"first_seq": _uint, "last_seq": _uint, "bytes": _uint, "reason": _word})
+_GAPS = _rows({"first_seq": is_uint, "last_seq": is_uint, "bytes": is_uint, "reason": _word})
 _SEGMENTS = _rows(
     {
-        "segment": _hex(16),
-        "created": _uint,
-        "lane": lambda value: value is None or _uint(value),
-        "consent": _uint,
+        "segment": is_hex(16),
+        "created": is_uint,
+        "lane": lambda value: value is None or is_uint(value),
+        "consent": is_uint,
         "previous": _previous_segment,
-        "schema": _hex(32),
-        "events": _uint,
+        "schema": is_hex(32),
+        "events": is_uint,
         "runs": _runs,
         "gaps": _GAPS,
-        "sha256": _hex(32),
+        "sha256": is_hex(32),
     }
 )
-_LOSS = {"segment": _hex(16), "reason": _word, "first_seq": _uint, "last_seq": _uint, "events": _uint, "bytes": _uint}
-_SUMS = {"reason": _word, "segments": _uint, "events": _uint, "bytes": _uint}
-_PREVIOUS = _object({"bundle": _uint, "manifest_sha256": _hex(32)})
+_LOSS = {
+    "segment": is_hex(16),
+    "reason": _word,
+    "first_seq": is_uint,
+    "last_seq": is_uint,
+    "events": is_uint,
+    "bytes": is_uint,
+}
+_SUMS = {"reason": _word, "segments": is_uint, "events": is_uint, "bytes": is_uint}
+_PREVIOUS = _object({"bundle": is_uint, "manifest_sha256": is_hex(32)})
 _SHAPE: "dict[str, Callable[[object], bool]]" = {
     "format": lambda value: value == FORMAT,
     "version": lambda value: type(value) is int and value == 1,
-    "journal": _hex(16),
-    "chain": _hex(16),
-    "bundle": _uint,
+    "journal": is_hex(16),
+    "chain": is_hex(16),
+    "bundle": is_uint,
     "previous": lambda value: value is None or _PREVIOUS(value),
-    "schema": _object({"version": _uint, "sha256": _hex(32)}),
-    "redaction": _object({"rules_sha256": _hex(32)}),
+    "schema": _object({"version": is_uint, "sha256": is_hex(32)}),
+    "redaction": _object({"rules_sha256": is_hex(32)}),
     "time": _object({}),
-    "events": _uint,
-    "types": lambda value: type(value) is dict and all(map(_uint, value.values())),
+    "events": is_uint,
+    "types": lambda value: type(value) is dict and all(map(is_uint, value.values())),
     "files": _rows(
         {
             "path": lambda value: type(value) is str and _PATH.fullmatch(value) is not None,
-            "bytes": _uint,
-            "sha256": _hex(32),
+            "bytes": is_uint,
+            "sha256": is_hex(32),
             "segments": _SEGMENTS,
         }
     ),
     "losses": _rows({**_LOSS, "carried": _rows(_SUMS)}),
-    "missing": _rows({"segment": _hex(16), "reason": _word}),
+    "missing": _rows({"segment": is_hex(16), "reason": _word}),
 }
 
 

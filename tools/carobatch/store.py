@@ -82,6 +82,11 @@ class PackedStore:
         content = packed.read_content(inventory)
         yield from packed.iter_content(io.BytesIO(content).read, len(content), path)
 
+    def replace_section(self, path: str, section: "Section") -> None:
+        """Write the packed file at *path* again with *section* in place of the one of the same segment."""
+        sections = [section if old.segment == section.segment else old for old in self.sections(path)]
+        self.write(sections, self.encode(sections))
+
     def remove(self, path: str) -> None:
         """Unlink a packed file, durably; one that is gone already is fine.  Raises OSError."""
         with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,8 @@
 """Verification of bundles: structure, checksums, signature and, unless quick, every event against the allowlist.
 
-A verdict's `errors` make a bundle invalid.  `notes` are what a reader should know and what no bundle can prove: that it
-is unsigned, that sequence numbers are missing and why, that its predecessor was not given.
+A verdict's `errors` make a bundle unusable, `refusals` are events that must not go further.  `notes` are what a reader
+should know and what no bundle can prove: that it is unsigned, that sequence numbers are missing and why, that its
+predecessor was not given.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from carobatch.bagit import check_bag
 from carobatch.bundle import MANIFEST, SIGNATURE
 from carobatch.contents import Contents, compare, read_contents
 from carobatch.manifest_read import parse_manifest
+from carobatch.recheck import Refusals
 from carobatch.source import open_bundle
 from carojournal.errors import DamagedData
 
@@ -38,7 +40,13 @@ class Verdict:
     signer: str = ""
     events: int = 0
     refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    refusals: list[tuple[bytes, int, Refusals]] = field(default_factory=list)
     gaps: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing is wrong: neither with the bundle nor with an event in it."""
+        return not self.errors and not self.refusals
 
 
 def verify_bundle(
@@ -101,10 +109,11 @@ def _judge(
     verdict.errors += errors
     verdict.errors += _files_errors(files, manifest)
     for name, found in contents.items():
+        verdict.refusals += found.refused
         for _, _, bad in found.refused:
             verdict.refused.update(bad)
         if found.refused:
-            verdict.errors.append(f"{name}: {len(found.refused)} events that the allowlist refuses")
+            verdict.notes.append(f"{name}: {len(found.refused)} events that the allowlist refuses")
     if not quick:
         verdict.errors += compare(manifest, contents)
     verdict.manifest = manifest

@@ -9,6 +9,10 @@ VERBS = {
     "compact": "seal, pack and merge what the journal keeps",
     "export": "write a bundle for a machine that this one cannot reach",
     "verify": "check bundles, and any BagIt directory",
+    "import": "take bundles over into journals of their own, and write receipts",
+    "ack": "take an importer's receipts back to the source",
+    "status": "show what is packed, carried and acknowledged",
+    "list": "list bundles, batches, receipts and gaps",
 }
 
 

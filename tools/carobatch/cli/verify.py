@@ -45,7 +45,7 @@ def verify(
     else:
         for verdict in verdicts:
             _print(verdict)
-    return DAMAGED if any(verdict.errors for verdict in verdicts) else 0
+    return 0 if all(verdict.is_valid for verdict in verdicts) else DAMAGED
 
 
 def _value(verdict: "Verdict") -> dict[str, object]:
@@ -56,7 +56,7 @@ def _value(verdict: "Verdict") -> dict[str, object]:
     ]
     return {
         "path": verdict.path,
-        "valid": not verdict.errors,
+        "valid": verdict.is_valid,
         "errors": verdict.errors,
         "notes": verdict.notes,
         "manifest_sha256": verdict.manifest_sha256 or None,
@@ -68,7 +68,7 @@ def _value(verdict: "Verdict") -> dict[str, object]:
 
 
 def _print(verdict: "Verdict") -> None:
-    state = "invalid" if verdict.errors else "valid"
+    state = "valid" if verdict.is_valid else "invalid"
     line = f"{escape(verdict.path)}: {state}"
     if verdict.manifest is not None:
         line += f", bundle {verdict.manifest['bundle']} of journal {str(verdict.manifest['journal'])[:8]}"
