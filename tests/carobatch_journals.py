@@ -1,8 +1,10 @@
 """Journals to pack and carry in tests, and what they hold, by identity."""
 
+import contextlib
 import os
+from unittest import mock
 
-from carojournal import Journal, packed
+from carojournal import Journal, packed, policy
 from carojournal.scan import scan
 from carojournal.segment_file import read_file
 from carojournal.segments import list_segments
@@ -13,6 +15,20 @@ DAY_MS = 86_400_000
 def journal_at(root, clock, **options):
     environ = {"HOME": "/nonexistent"}
     return Journal.open(root, clock=clock, environ=environ, admin="/nonexistent", level="detailed", **options)
+
+
+@contextlib.contextmanager
+def squeezed(root, clock, cap_bytes):
+    """A writer for whom the spool's bound is *cap_bytes*."""
+    resolve = policy.resolve
+
+    def bounded(*args, **keywords):
+        found = resolve(*args, **keywords)
+        found.cap_bytes = cap_bytes
+        return found
+
+    with mock.patch.object(policy, "resolve", bounded), journal_at(root, clock) as journal:
+        yield journal
 
 
 def fill(journal, clock, events=10, step_ms=1_000):

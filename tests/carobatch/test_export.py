@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bagit
 import pytest
-from carobatch_journals import DAY_MS, close_lanes, events_of, fill, journal_at
+from carobatch_journals import DAY_MS, events_of, fill, journal_at, squeezed
 
 from carobatch.cli import main
 from carojournal import packed
@@ -231,16 +231,12 @@ def test_a_missing_extra_is_said_in_words(filled, tmp_path, capsys, monkeypatch)
 
 
 def test_losses_and_their_reasons_are_in_the_manifest(root, clock, tmp_path, capsys):
-    with journal_at(root, clock) as journal:
-        for _ in range(60):
-            fill(journal, clock, 120, 10)
-            close_lanes(root)
-            journal.policy.cap_bytes = 200_000
-            for lane in journal._lanes:
-                lane.cap_bytes = 200_000
+    for _ in range(8):
+        with squeezed(root, clock, 100_000) as journal:
+            fill(journal, clock, 900, 1)
     assert main(["export", "-o", str(tmp_path)]) == 0
     found = manifest_of(capsys.readouterr().out.strip(), tmp_path / "out")
     assert {loss["reason"] for loss in found["losses"]} == {"evicted"}
     lost = sum(loss["events"] + sum(row["events"] for row in loss["carried"]) for loss in found["losses"])
-    assert lost + found["events"] == 60 * 120
+    assert lost + found["events"] == 8 * 900
     assert {row["reason"] for row in found["missing"]} <= {"lost"}
