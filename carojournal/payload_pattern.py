@@ -17,10 +17,12 @@ from carojournal import events
 from carojournal.cbor import encode_int, encode_text
 from carojournal.codec import loads
 from carojournal.errors import MalformedCBOR
-from carojournal.redact import GENERATION_MAX, _compile, _Field
+from carojournal.redact import GENERATION_MAX, _compile
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from carojournal.redact import _Field
 
 __all__ = ["payload_end", "payloads"]
 
@@ -51,11 +53,11 @@ class _Pattern:
         self.known: set[bytes | None] = {None}
         self.fixed = 0
         keys = sorted((*events.EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
-        parts = [self._part(name, key, spec.fields.get(key)) for key in keys]
+        parts = [self._part(name, key, spec.field(key)) for key in keys]
         body = rb"([\xa0-\xb7])" + b"".join(parts)
         self.match = re.compile(body, re.DOTALL).match
 
-    def _part(self, name: str, key: str, field: _Field | None) -> bytes:
+    def _part(self, name: str, key: str, field: "_Field | None") -> bytes:
         label = re.escape(encode_text(key))
         if field is None:
             if key != "generation":
@@ -81,17 +83,17 @@ class _Pattern:
         }.get(str(kind[0]), _TEXT)
         self.fields.append(field)
         self.texts.append(kind[0] != "enum")
-        return b"(" + label + b"(?>" + value + b"))" + (b"" if field.required else b"?+")
+        return b"(" + label + b"(?>" + value + b"))" + (b"" if field[3] else b"?+")
 
     def learn(self, at: int, found: bytes) -> bool:
         """Judge a key with its value that has not occurred before; *at* is its place among the groups."""
         field = self.fields[at]
-        key = field.key if field else _GENERATION
+        key = encode_text(field[0]) if field else _GENERATION
         value = _value(found[len(key) :])
         if field is None:
             good = type(value) is int and 1 <= value <= GENERATION_MAX and key + encode_int(value) == found
         else:
-            good = field.admit(value) == found and not (type(value) is str and self._trips(at, value))
+            good = field[-1](value) == found and not (type(value) is str and self._trips(at, value))
         if good:
             if len(self.known) >= _KNOWN_MAX:
                 self.known = {None}

@@ -11,26 +11,29 @@ closed vocabularies; an unknown key is `<unknown>`.  A required field that is ba
 becomes the type's "other" or "unknown", else it is left out; either way it is counted.  An unknown event or key refuses
 the event.
 
-Checking and encoding are one step: a field's check returns its encoded key and value, which for an enum is one lookup.
-Every check is linear in the 64 bytes that L3 lets through.
+Checking and encoding are one step: a field's check returns its encoded key and value, which for a word or name that has
+been seen before is one lookup.  Every check is linear in the 64 bytes that L3 lets through.  What an event or a field
+needs is compiled when it first occurs: most processes use a few of them, and pay for those.
 """
 
 import carojournal
 from carojournal import events
-from carojournal.cbor import encode, encode_head, encode_int, encode_score, encode_text
+from carojournal.frame import encode_head, encode_score, encode_text
 
 TYPE_CHECKING = False  # `typing` costs 15 ms to import; type checkers know the name.
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     _Admit = Callable[[object], bytes | str]
+    _Field = tuple[str, int, int, bool, _Admit]  # canonical name, slot, level, required, check
 
-__all__ = ["REASONS", "UNKNOWN", "Accepted", "Refused", "check", "event_name"]
+__all__ = ["REASONS", "UNKNOWN", "Accepted", "Refused", "check", "event_name", "is_number", "is_version"]
 
 UNKNOWN = "<unknown>"
 FIELDS_MAX = 64  # More keys than all events have together: such a call is refused before its keys are read.
 TEXT_BYTES_MAX = 64  # As `shape.TEXT_BYTES_MAX`; a test holds them equal.
 GENERATION_MAX = 9_999  # Ordinals of a run; a run ends at the latest with its host process.
+_KNOWN_MAX = 256  # Texts that one field remembers.  A host uses a handful; a misbehaving one must not grow us.
 
 REASONS = {
     "unknown_event": "no event of the schema has this name",
@@ -45,7 +48,8 @@ REASONS = {
 }
 
 _NO_VALUE = b""
-_EVENT, _RUN, _TIME, _GENERATION, _SESSION = events.ENVELOPE
+_ARRAY = 0x80
+_SMALL = bytes(range(24))  # CBOR writes these as themselves.
 
 
 class Accepted:
@@ -70,13 +74,14 @@ class Accepted:
         """
         spec = self._spec
         slots = self.slots
+        _, run_slot, time_slot, generation_slot, session_slot = spec.own
         # From 2**32 ms (19 February 1970) on the shortest head has eight bytes.
-        slots[spec.time_slot] = (
-            b"itimestamp\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else b"itimestamp" + encode_int(time_ms)
+        slots[time_slot] = b"itimestamp" + (
+            b"\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else encode_head(0, time_ms)
         )
-        slots[spec.run_slot] = b"frun_idP" + run
-        slots[spec.session_slot] = b"jsession_idP" + session
-        slots[spec.generation_slot] = b"jgeneration" + encode_int(generation) if generation else _NO_VALUE
+        slots[run_slot] = b"frun_idP" + run
+        slots[session_slot] = b"jsession_idP" + session
+        slots[generation_slot] = b"jgeneration" + encode_head(0, generation) if generation else _NO_VALUE
         return spec.heads[slots.count(_NO_VALUE)] + b"".join(slots)
 
     @property
@@ -86,7 +91,7 @@ class Accepted:
 
         spec = self._spec
         slots = self.slots.copy()
-        for slot in (spec.event_slot, spec.time_slot, spec.run_slot, spec.session_slot, spec.generation_slot):
+        for slot in spec.own:
             slots[slot] = _NO_VALUE
         body = loads(spec.heads[slots.count(_NO_VALUE)] + b"".join(slots))
         assert isinstance(body, dict)
@@ -103,107 +108,127 @@ class Refused:
         self.refusals = refusals
 
 
-class _Field:
-    """One field of one event: where it stands in the map, and how a value is admitted."""
-
-    __slots__ = ("admit", "fallback", "key", "level", "name", "required", "slot")
-
-    def __init__(self, name: str, slot: int, kind: str, level: int, required: bool) -> None:
-        self.name = name
-        self.slot = slot
-        self.level = level
-        self.required = required
-        self.key = encode_text(name)
-        self.fallback = _NO_VALUE
-        spec = events.TYPES[kind]
-        if spec[0] in ("enum", "code") and not required:
-            words = spec[1] if spec[0] == "enum" else ("other",)
-            for word in ("other", "unknown"):
-                if word in words:  # type: ignore[operator]
-                    self.fallback = self.key + encode_text(word)
-        self.admit = _ADMIT[str(spec[0])](self.key, kind, spec)
-
-
 class _Event:
-    """One event's fields in the order of their encoded keys, with the recorder's own among them."""
+    """One event: its fields in the order of their encoded keys, with the recorder's own among them."""
 
-    __slots__ = (
-        "blank",
-        "event_slot",
-        "fields",
-        "generation_slot",
-        "heads",
-        "level",
-        "name",
-        "required",
-        "run_slot",
-        "session_slot",
-        "tables",
-        "time_slot",
-    )
+    __slots__ = ("blank", "declared", "heads", "level", "name", "order", "own", "required", "tables")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.level, declared = events.EVENTS[name]
+        self.level, self.declared = events.EVENTS[name]
         # RFC 8949 section 4.2.1: bytewise order of encoded keys, which for short text keys is length, then bytes.
-        order = sorted((*declared, *events.ENVELOPE), key=lambda key: (len(key), key))
-        self.event_slot = order.index(_EVENT)
-        self.run_slot = order.index(_RUN)
-        self.time_slot = order.index(_TIME)
-        self.session_slot = order.index(_SESSION)
-        self.generation_slot = order.index(_GENERATION)
-        self.fields = {
-            key: _Field(key, order.index(key), kind, level, required)
-            for key, (kind, level, required, _) in declared.items()
-        }
-        for alias, key in events.FIELD_ALIASES[name].items():
-            self.fields[alias] = self.fields[key]
-        self.required = tuple(field for key, field in self.fields.items() if field.required and key == field.name)
-        # What the loop of `check` needs, by level: a field that the level leaves out is simply not in the table.
-        self.tables = tuple(
-            {
-                key: (field.slot, field.admit)
-                for key, field in self.fields.items()
-                if field.level <= level and key not in events.GROUPS
-            }
-            for level in range(len(events.LEVELS))
-        )
+        order = sorted((*self.declared, *events.ENVELOPE))
+        order.sort(key=len)
+        self.order = order
+        self.own = [order.index(key) for key in events.ENVELOPE]
+        self.required = [(order.index(key), key) for key, field in self.declared.items() if field[2]]
+        # What the loop of `check` needs, by level; `field` fills them.  What a level leaves out is not in its table.
+        self.tables: tuple[dict[str, tuple[int, _Admit]], ...] = ({}, {}, {})
         self.blank = [_NO_VALUE] * len(order)
-        # By the number of keys that are absent.
-        self.heads = tuple(encode_head(0xA0, len(order) - absent) for absent in range(len(order) + 1))
-        self.blank[self.event_slot] = b"eevent" + encode_text(name)
+        self.blank[self.own[0]] = b"eevent" + encode_text(name)
+        # By the number of keys that are absent.  A test holds every event below the 24 keys of a one-byte head.
+        self.heads = [bytes((0xA0 + present,)) for present in range(len(order), -1, -1)]
+
+    def field(self, name: str) -> "_Field | None":
+        """Return what *name*, or the field that it is an alias of, admits; None if the event has no such field."""
+        key = events.FIELD_ALIASES[self.name].get(name, name)
+        if key not in self.declared:
+            return None
+        kind, level, required, _ = self.declared[key]
+        slot = self.order.index(key)
+        admit = _admitter(encode_text(key), kind)
+        if name not in events.GROUPS:
+            for table in self.tables[level:]:
+                table[name] = slot, admit
+        return key, slot, level, required, admit
 
 
-def _reason(value: object, kind: type) -> str:
-    if type(value) is not kind:
+def _reason(value: object) -> str:
+    if type(value) is not str:
         return "type"
-    return "value" if carojournal.shape.is_plain(value) else "shape"  # type: ignore[arg-type]
+    return "value" if carojournal.shape.is_plain(value) else "shape"
 
 
-# An admitter returns the encoded key and value, or the reason why not, as text.
+def _admitter(key: bytes, kind: str) -> "_Admit":
+    """Return the check of a type: it returns the encoded *key* and value, or as text the reason why not."""
+    spec = events.TYPES[kind]
+    if spec[0] == "int":
+        return _int(key, *spec[1:])  # type: ignore[arg-type]
+    if spec[0] == "bool":
+        return _bool(key)
+    if spec[0] == "score":
+        return _score(key)
+    if spec[0] == "words":
+        return _words(key, *spec[1:])  # type: ignore[arg-type]
+    return _text(key, kind, spec)
 
 
-def _enum(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":
-    words: tuple[str, ...] = spec[1]  # type: ignore[assignment]
-    table = {word: key + encode_text(word) for word in words}
-    for alias, word in events.ALIASES.get(kind, {}).items():
-        table[alias] = table[word]
-    find = table.get
+def _text(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":
+    known: dict[str, bytes] = {}
+    find = known.get
 
     def admit(value: object) -> bytes | str:
-        if type(value) is str and len(value) <= TEXT_BYTES_MAX:
-            found = find(value)
-            if found is not None:
-                return found
-        return _reason(value, str)
+        if type(value) is not str or len(value) > TEXT_BYTES_MAX:
+            return "type" if type(value) is not str else "shape"
+        found = find(value)
+        if found is None:
+            word = _word(value, kind, spec)
+            if word is None:
+                return _reason(value)
+            found = key + encode_text(word)
+            if len(known) < _KNOWN_MAX:
+                known[value] = found
+        return found
 
     return admit
 
 
-def _words(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
-    item_kind, most = str(spec[1]), int(spec[2])  # type: ignore[call-overload]
-    words: tuple[str, ...] = events.TYPES[item_kind][1]  # type: ignore[assignment]
-    known = {word: word for word in words} | events.ALIASES.get(item_kind, {})
+def _word(text: str, kind: str, spec: tuple[object, ...]) -> str | None:
+    """Return what is stored for *text*: an enum's word, or a text of a closed grammar; None if it is neither.
+
+    Whatever is returned has the shape of L3 as well (a test proves it).
+    """
+    if spec[0] == "enum":
+        words: tuple[str, ...] = spec[1]  # type: ignore[assignment]
+        if text in words:
+            return text
+        return events.ALIASES[kind].get(text) if kind in events.ALIASES else None
+    if spec[0] == "version":
+        good = is_version(text)
+    elif spec[0] == "model":
+        good = carojournal.grammars.is_model(text)
+    else:
+        good = carojournal.grammars.is_error_code(text)
+    return text if good else None
+
+
+def is_version(text: str) -> bool:
+    """Tell whether *text* is X.Y or X.Y.Z of caro's releases, with an optional -alpha, -beta or -rc and .N.
+
+    The first number has one digit, the second two, the third three: addresses, dates and telephone numbers do not fit.
+    """
+    core, dash, tag = text.partition("-")
+    parts = core.split(".")
+    if not 2 <= len(parts) <= 3:
+        return False
+    for digits, part in enumerate(parts, 1):
+        if not is_number(part, digits):
+            return False
+    if not dash:
+        return True
+    word, dot, number = tag.partition(".")
+    return word in ("alpha", "beta", "rc") and (not dot or is_number(number, 2))
+
+
+def is_number(text: str, digits: int) -> bool:
+    """Tell whether *text* has 1 to *digits* decimal digits and no leading zero."""
+    if not 0 < len(text) <= digits or text.strip("0123456789"):
+        return False
+    return text == "0" or text[0] != "0"
+
+
+def _words(key: bytes, item_kind: str, most: int) -> "_Admit":
+    spec = events.TYPES[item_kind]
 
     def admit(value: object) -> bytes | str:
         if not isinstance(value, list | tuple):
@@ -213,30 +238,29 @@ def _words(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa
             return "too_many"
         found = set()
         for item in items:
-            if type(item) is not str or len(item) > TEXT_BYTES_MAX or item not in known:
-                return _reason(item, str)
-            found.add(known[item])
-        return key + encode(sorted(found))
+            word = _word(item, item_kind, spec) if type(item) is str and len(item) <= TEXT_BYTES_MAX else None
+            if word is None:
+                return _reason(item)
+            found.add(word)
+        return key + encode_head(_ARRAY, len(found)) + b"".join(map(encode_text, sorted(found)))
 
     return admit
 
 
-def _int(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
-    most, exact, step = (int(part) for part in spec[1:])  # type: ignore[call-overload]
-    one_byte = [encode_int(value) for value in range(24)]
-
+def _int(key: bytes, most: int, exact: int, step: int) -> "_Admit":
     def admit(value: object) -> bytes | str:
         if type(value) is not int:
             return "type"
         if not 0 <= value <= most:
             return "range"
-        kept: int = value if value <= exact else (value + step // 2) // step * step
-        return key + (one_byte[kept] if kept < 24 else encode_int(kept))
+        if value < 24:
+            return key + _SMALL[value : value + 1]
+        return key + encode_head(0, value if value <= exact else (value + step // 2) // step * step)
 
     return admit
 
 
-def _bool(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
+def _bool(key: bytes) -> "_Admit":
     yes, no = key + b"\xf5", key + b"\xf4"
 
     def admit(value: object) -> bytes | str:
@@ -245,8 +269,8 @@ def _bool(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa:
     return admit
 
 
-def _score(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
-    known: list[bytes] = [_NO_VALUE] * 101
+def _score(key: bytes) -> "_Admit":
+    known: dict[int, bytes] = {}
 
     def admit(value: object) -> bytes | str:
         if type(value) is not float and type(value) is not int:
@@ -254,46 +278,13 @@ def _score(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa
         if not 0 <= value <= 1:  # also false for NaN
             return "range"
         hundredths = round(value * 100)
-        found = known[hundredths]
-        if not found:
-            found = known[hundredths] = key + encode_score(hundredths / 100)
+        found = known.get(hundredths)
+        if found is None:
+            found = known[hundredths] = key + encode_score(hundredths)
         return found
 
     return admit
 
-
-def _grammar(name: str) -> "Callable[[bytes, str, tuple[object, ...]], _Admit]":
-    def build(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
-        known: dict[str, bytes] = {}
-
-        def admit(value: object) -> bytes | str:
-            if type(value) is not str or len(value) > TEXT_BYTES_MAX:
-                return "type" if type(value) is not str else "shape"
-            found = known.get(value)
-            if found is None:
-                # The grammars are closed: whatever they take has the shape of L3 as well (a test proves it).
-                if not getattr(carojournal.grammars, name)(value):
-                    return _reason(value, str)
-                found = key + encode_text(value)
-                if len(known) < 256:  # A host uses a handful; the bound keeps a misbehaving one from growing us.
-                    known[value] = found
-            return found
-
-        return admit
-
-    return build
-
-
-_ADMIT: "dict[str, Callable[[bytes, str, tuple[object, ...]], _Admit]]" = {
-    "enum": _enum,
-    "words": _words,
-    "int": _int,
-    "bool": _bool,
-    "score": _score,
-    "version": _grammar("is_version"),
-    "model": _grammar("is_model"),
-    "code": _grammar("is_error_code"),
-}
 
 _compiled: dict[str, _Event] = {}
 
@@ -341,15 +332,16 @@ def check(event_type: str, fields: dict[str, object], level: int = events.DETAIL
     for name, value in fields.items():
         entry = find(name)
         if entry is not None:
-            found = entry[1](value)
+            slot, admit = entry
+            found = admit(value)
             if type(found) is bytes:
-                slots[entry[0]] = found
+                slots[slot] = found
                 continue
         if _exception(spec, slots, name, value, level, bad):
             fatal = True
-    for field in spec.required:
-        if not slots[field.slot] and not fatal:
-            bad.append((spec.name, field.name, "missing"))
+    for slot, key in spec.required:
+        if not slots[slot] and not fatal:
+            bad.append((spec.name, key, "missing"))
             fatal = True
     if fatal:
         return Refused(spec.name, tuple(bad))
@@ -366,7 +358,7 @@ def _exception(
         return True
     if name in events.GROUPS and type(value) is dict:
         return _check_group(spec, slots, name, value, level, bad)
-    field = spec.fields.get(name)
+    field = spec.field(name)
     if field is not None:
         return _admit(spec, slots, field, value, level, bad)
     if name in events.RECORDER_OWNED or name in ("generation", "generation_id"):
@@ -376,22 +368,29 @@ def _exception(
 
 
 def _admit(
-    spec: _Event, slots: list[bytes], field: _Field, value: object, level: int, bad: list[tuple[str, str, str]]
+    spec: _Event, slots: list[bytes], field: "_Field", value: object, level: int, bad: list[tuple[str, str, str]]
 ) -> bool:
-    if value is None or field.level > level:
+    """Store a value or count why not; return whether that refuses the event."""
+    key, slot, least, required, admit = field
+    if value is None or least > level:
         return False
-    found = field.admit(value)
+    found = admit(value)
     if type(found) is bytes:
-        slots[field.slot] = found
+        slots[slot] = found
         return False
-    return _misfit(spec, slots, field, str(found), bad)
+    bad.append((spec.name, key, str(found)))
+    slots[slot] = _NO_VALUE if required else _fallback(key, spec.declared[key][0])
+    return required
 
 
-def _misfit(spec: _Event, slots: list[bytes], field: _Field, reason: str, bad: list[tuple[str, str, str]]) -> bool:
-    """Count a bad value; return whether that refuses the event."""
-    bad.append((spec.name, field.name, reason))
-    slots[field.slot] = field.fallback
-    return field.required
+def _fallback(key: str, kind: str) -> bytes:
+    """Return the encoded field that stands for a bad optional value: its type's "unknown" or "other", if it has one."""
+    spec = events.TYPES[kind]
+    words = spec[1] if spec[0] == "enum" else ("other",) if spec[0] == "code" else ()
+    for word in ("unknown", "other"):
+        if word in words:  # type: ignore[operator]
+            return encode_text(key) + encode_text(word)
+    return _NO_VALUE
 
 
 def _check_group(
@@ -403,7 +402,7 @@ def _check_group(
     bad: list[tuple[str, str, str]],
 ) -> bool:
     """Take a nested object apart; return whether that refuses the event."""
-    declared = events.EVENTS[spec.name][1]
+    declared = spec.declared
     if len(members) > FIELDS_MAX:
         bad.append((spec.name, UNKNOWN, "too_many"))
         return True
@@ -416,9 +415,12 @@ def _check_group(
             continue
         entry = find(name)
         if entry is not None:
-            found = entry[1](value)
+            slot, admit = entry
+            found = admit(value)
             if type(found) is bytes:
-                slots[entry[0]] = found
+                slots[slot] = found
                 continue
-        fatal = _admit(spec, slots, spec.fields[name], value, level, bad) or fatal
+        field = spec.field(name)
+        assert field is not None
+        fatal = _admit(spec, slots, field, value, level, bad) or fatal
     return fatal
