@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from carojournal import drops as drops
     from carojournal import errors as errors
     from carojournal import grammars as grammars
+    from carojournal import rotation as rotation
     from carojournal import shape as shape
     from carojournal import spool as spool
     from carojournal.collector import Collector
@@ -22,7 +23,7 @@ __all__ = ["Accepted", "Collector", "Journal", "JournalReader", "Refused", "__ve
 
 __version__ = "0.1.0"
 
-_RARELY_NEEDED = ("cbordecode", "drops", "errors", "grammars", "shape", "spool")
+_RARELY_NEEDED = ("cbordecode", "drops", "errors", "grammars", "rotation", "shape", "spool")
 
 _HOMES = {
     "Accepted": "redact",

@@ -13,8 +13,8 @@ from carojournal import payload_pattern
 from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
 from carojournal.events import SCHEMA_HASH
-from carojournal.lanes import WRITER
 from carojournal.packed import Section, split_records
+from carojournal.rotation import WRITER
 from carojournal.scan import scan
 from carojournal.segment_file import read_header
 
@@ -41,29 +41,21 @@ class Sectioned:
 def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
     """Return the section of the closed segment *info* whose file holds *data*.  Never raises for what *data* holds."""
     found = scan(data, info.segment)
+    places = sorted(found.records, key=_by_seq) if _has_disorder(found) else found.records
     losses: list[dict[str, object]] = []
     refused: list[tuple[int, Refusals]] = []
-    parts: list[bytes] = []
-    add = parts.append
-    check = payload_pattern.payload_end
-    runs: list[list[int]] = []
+    left_out: set[int] = set()
     sealed = False
-    for place in sorted(found.records, key=_by_seq) if _has_disorder(found) else found.records:
-        _, seq, start, end = place
-        payload = data[start:end]
-        if check(payload) != len(payload):
-            if b"frecord" in payload and (control := _control(payload)):
-                sealed = sealed or _take(control, place, data, losses)
-                continue
-            bad = refusals(payload)
-            if bad:
-                refused.append((seq, bad))
-                continue
-        if runs and runs[-1][1] == seq - 1:
-            runs[-1][1] = seq
-        else:
-            runs.append([seq, seq])
-        add(payload)
+    for position in payload_pattern.unrecognised(data, places):
+        place = places[position]
+        payload = data[place.start : place.end]
+        if b"frecord" in payload and (control := _control(payload)):
+            sealed = sealed or _take(control, place, data, losses)
+            left_out.add(position)
+        elif bad := refusals(payload):
+            refused.append((place.seq, bad))
+            left_out.add(position)
+    kept = [place for position, place in enumerate(places) if position not in left_out]
     damaged = [
         (span.offset, data[span.offset : span.offset + span.size], span.reason)
         for span in found.spans
@@ -81,7 +73,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
         "schema": info.schema if len(info.schema) == 32 else SCHEMA_HASH,
         "writer": str((read_header(data) or {}).get("writer", WRITER)),
         "records": max((place.seq for place in found.records), default=-1) + 1,
-        **counted(runs),
+        **counted(runs_of(place.seq for place in kept)),
         "losses": losses,
         "gaps": _gaps(found, refused),
         "source": {
@@ -91,7 +83,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
             "damaged": info.damaged_tail,
         },
     }
-    return Sectioned(Section(header, b"".join(parts)), refused, damaged)
+    return Sectioned(Section(header, b"".join([data[start:end] for _, _, start, end in kept])), refused, damaged)
 
 
 def counted(runs: list[list[int]]) -> dict[str, object]:
@@ -132,7 +124,7 @@ def recheck_section(section: Section, name: str = "packed") -> Sectioned:
 
     Raises DamagedData where an event is malformed, or they are not as many as the header counts.
     """
-    if _all_recognised(section):
+    if payload_pattern.count_payloads(section.body) == section.header["events"]:
         return Sectioned(section)
     # Something is not as usual: take it apart slowly and say what.
     kept, refused = [], []
@@ -145,15 +137,6 @@ def recheck_section(section: Section, name: str = "packed") -> Sectioned:
     if not refused:
         return Sectioned(section)
     return Sectioned(with_events(section, kept, gaps_of((seq for seq, _ in refused), "refused")), refused)
-
-
-def _all_recognised(section: Section) -> bool:
-    count = 0
-    for _, end in payload_pattern.payloads(section.body):
-        if end < 0:
-            return False
-        count += 1
-    return count == section.header["events"]
 
 
 def _by_seq(place: "Place") -> int:
