@@ -18,7 +18,7 @@ from _thread import allocate_lock
 from os import getpid
 
 import carojournal
-from carojournal import paths, policy, redact
+from carojournal import policy, redact
 from carojournal.events import EVENTS, LEVEL_ALIASES, LEVELS
 from carojournal.identity import IDENTITY, Identity, day_of, open_identity
 from carojournal.lanes import LANES_MAX, Lane
@@ -158,7 +158,7 @@ class Journal:
         no_telemetry: bool = False,
         admin: str | None = None,
     ) -> "Journal":
-        """Return a journal at *dir* (default: `paths.journal_root`).  Nothing is created before the first event.
+        """Return a journal at *dir* (default: `policy.journal_root`).  Nothing is created before the first event.
 
         *channel* is the host's release channel, "beta" or "ga".  *level* and *mode* can narrow what the user chose,
         never widen it.  *run* continues a run: 16 bytes, or 32 hexadecimal digits, as `identity.issue_run` issued them;
@@ -184,7 +184,7 @@ class Journal:
             except ValueError:
                 run = b""
         return cls(
-            paths.journal_root(environ) if dir is None else os.path.abspath(os.fspath(dir)),
+            policy.journal_root(environ) if dir is None else os.path.abspath(os.fspath(dir)),
             channel=channel,
             level=LEVELS.index(level),
             mode=mode or "on",
@@ -226,14 +226,18 @@ class Journal:
         return {**self._counts, "mode": self.mode, "reasons": dict(self._reasons)}
 
     def _resolve(self) -> None:
-        found = policy.resolve(
-            self.root,
-            channel=self._channel,
-            environ=self._environ,
-            no_telemetry=self._no_telemetry,
-            admin=self._admin,
-        )
-        self._policy = found.narrowed(self._mode, self._level, "host")
+        if self._mode == "off":
+            # Nobody else is asked: an answer of "local" would leave its snapshot below the root.
+            self._policy = policy.Policy("off", source="host", channel=self._channel, level=self._level)
+        else:
+            found = policy.resolve(
+                self.root,
+                channel=self._channel,
+                environ=self._environ,
+                no_telemetry=self._no_telemetry,
+                admin=self._admin,
+            )
+            self._policy = found.narrowed(self._mode, self._level, "host")
         self._on = self._policy.mode != "off" and not self._closed
         self._consent_ms = self._policy.consent_ms if self._policy.mode == "on" else 0
         for lane in self._lanes:
