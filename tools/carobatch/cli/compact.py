@@ -35,9 +35,10 @@ def compact(
 ) -> int:
     """Seal idle lanes, pack closed segments into zstd files, merge small ones.
 
-    Every event is checked against the schema again, every packed file read back before its sources go.  Exit 65:
-    something was damaged or refused and is accounted for in quarantine/; 75: another carobatch is at work; 77: telemetry is
-    off, so nothing is written.
+    Every event is checked against the schema again, every packed file read back before its sources go.
+
+    Exit 65: something was damaged or refused and is accounted for in quarantine/; 75: another carobatch is at work; 77:
+    telemetry is off, so nothing is written.
     """
     from carobatch.compact import compact as run
 
