@@ -15,7 +15,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from carojournal import codec, paths
+from carojournal import codec, policy
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.frame import RECORD_OVERHEAD_BYTES
 from carojournal.packed_streams import PackedStreams
@@ -58,7 +58,7 @@ class JournalReader:
         self, root: "str | os.PathLike[str] | None" = None, *, environ: "Mapping[str, str] | None" = None
     ) -> None:
         environ = os.environ if environ is None else environ
-        self.root = paths.journal_root(environ) if root is None else os.path.abspath(os.fspath(root))
+        self.root = policy.journal_root(environ) if root is None else os.path.abspath(os.fspath(root))
         self._damage: dict[Damage, None] = {}
 
     @property

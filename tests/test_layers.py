@@ -26,7 +26,6 @@ HOT = {
     "carojournal.identity",
     "carojournal.journal",
     "carojournal.lanes",
-    "carojournal.paths",
     "carojournal.policy",
     "carojournal.redact",
 }
@@ -41,7 +40,6 @@ HOT_ORDER = (
     "carojournal.cbor",
     "carojournal.cbordecode",
     "carojournal.shape",
-    "carojournal.paths",
     "carojournal.policy",
     "carojournal.redact",
     "carojournal.grammars",

@@ -5,7 +5,7 @@ import os
 import time
 
 from carojournal import export as exporting
-from carojournal import paths, policy
+from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.config import CHANNEL
@@ -50,7 +50,7 @@ def export(*, output: str = "", format: str = "", clear: bool = False, force: bo
     form = _form(output, format)
     if output == exporting.STDOUT and (clear or form == "json.gz"):
         raise UsageError("standard output takes json or ndjson, without --clear")
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     now_ms = time.time_ns() // 1_000_000
     if clear:
         found = policy.resolve(root, channel=CHANNEL, environ=os.environ)

@@ -3,10 +3,11 @@
 import os
 from typing import TYPE_CHECKING
 
-from carojournal import paths, policy
+from carojournal import policy
 from carojournal.cli.output import say
 from carojournal.config import CHANNEL
 from carojournal.errors import JournalOff
+from carojournal.journal import check_root
 
 if TYPE_CHECKING:
     from carobatch.store import PackedStore
@@ -17,8 +18,14 @@ DIR_OPTION: dict[str, object] = {"help": "the journal's directory (default: $CAR
 
 
 def journal_root(given: str) -> str:
-    """Return the journal's root: *given*, else the default of this environment."""
-    return os.path.abspath(given or paths.journal_root(os.environ))
+    """Return the journal's root: *given*, else the default of this environment; it need not exist.
+
+    Raises UnsafeRoot if it is a link, somebody else's or writable by others.
+    """
+    root = os.path.abspath(given or policy.journal_root(os.environ))
+    if os.path.lexists(root):
+        check_root(root)
+    return root
 
 
 def refuse_off(root: str) -> None:
@@ -26,7 +33,7 @@ def refuse_off(root: str) -> None:
 
     Any other journal, such as an imported one that --dir names, is no telemetry of this machine.
     """
-    if root != os.path.abspath(paths.journal_root(os.environ)):
+    if root != os.path.abspath(policy.journal_root(os.environ)):
         return
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
     if found.mode == "off":
