@@ -7,8 +7,8 @@
     content    a CBOR sequence (RFC 8742) of sections, oldest first; one section is what one segment held
     section    header: a map; then `events` events, `size` bytes of them, ascending by seq
     inventory  version; sections: of each section its header's segment, created, lane, consent, previous, schema,
-               first_seq, last_seq, events, runs, gaps, losses, and size; carried (its losses, summed by reason), sha256
-               (of header and events), types (event -> count), times ([first, last] ms, null without events);
+               first_seq, last_seq, events, runs, gaps, losses, and size; carried (losses and gaps, summed by reason),
+               sha256 (of header and events), types (event -> count), times ([first, last] ms, null without events);
                content: {bytes, sha256}; frame: {bytes, sha256} of the zstd frame; checked: 32 bytes, see
                `packed_write.rules_hash`
 

@@ -143,7 +143,7 @@ def test_every_flipped_bit_is_noticed(tmp_path):
         {"writer": "a b"},
         {"lane": -1},
         {"losses": [{**LOSS, "more": 1}]},
-        {"gaps": [{"first_seq": 1}]},
+        {"gaps": [{"first_seq": 1, "last_seq": 1, "bytes": 0, "reason": "torn", "more": 1}]},
         {"more": 1},
         {"previous": [b"", 1, 1]},
         {"runs": [[2, 3], [4, 4]]},
@@ -183,3 +183,13 @@ def test_bytes_after_the_last_section_are_refused():
     chunks = iter([content, b"\0"])
     with pytest.raises(DamagedData, match="follow"):
         list(packed.iter_content(lambda _: next(chunks, b""), len(content), "x"))
+
+
+def test_what_a_section_lacks_is_carried_on_when_it_is_evicted(tmp_path):
+    gaps = [
+        {"first_seq": 5, "last_seq": 6, "bytes": 90, "reason": "damaged"},
+        {"first_seq": 9, "last_seq": 9, "bytes": 0, "reason": "refused"},
+        {"first_seq": 10, "last_seq": 10, "bytes": 40, "reason": "torn"},
+    ]
+    path = write(tmp_path / f"{1:016d}-{SEGMENT.hex()}.cborseq.zst", section(gaps=gaps))
+    assert spool.describe(path)[0][4] == {"damaged": [0, 2, 90], "refused": [0, 1, 0]}

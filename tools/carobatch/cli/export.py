@@ -140,6 +140,11 @@ def _bundle(
             say(f"{error.path}: {error.reason}", "carobatch")
             bad |= {error.path}
             continue
+        except FileNotFoundError as error:
+            # Evicted by a host meanwhile: its loss record names it, and the bundle is planned anew.
+            if not str(error.filename).startswith(store.folder):
+                raise
+            continue
         break
     for written in paths:
         print(written)
