@@ -72,6 +72,9 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
     listing = list_segments(root)
     with ThreadPoolExecutor(max_workers=1) as worker:
         _pack_closed(root, store, listing, worker, done)
+    if done.segments:
+        # Once is enough: a source that a power cut brings back is found equal to its packed copy, and goes again.
+        sync_directory(os.path.join(root, "segments"))
     done.merged = merge_small(store, done.problems)
     done.problems += [(damage.path, damage.reason) for damage in listing.damage]
     return done
@@ -146,7 +149,6 @@ def _pack(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Section
         done.events += int(found.section.header["events"])  # type: ignore[call-overload]
         done.refused += len(found.refused)
         done.damaged_bytes += sum(len(raw) for _, raw, _ in found.damaged)
-    sync_directory(os.path.join(root, "segments"))
     done.files += 1
     done.source_bytes += size
     done.packed_bytes += len(data)

@@ -14,6 +14,7 @@ from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
 from carojournal.events import SCHEMA_HASH
 from carojournal.packed import Section, split_records
+from carojournal.packed_header import OTHER_WRITER, is_loss, is_writer
 from carojournal.rotation import WRITER
 from carojournal.scan import scan
 from carojournal.segment_file import read_header
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Sectioned", "counted", "gaps_of", "recheck_section", "runs_of", "section_of", "with_events"]
 
-_LOSS_KEYS = ("record", "reason", "segment", "first_seq", "last_seq", "events", "bytes", "carried")
+# A record is the journal's own if it has exactly these keys; anything else has to pass as an event, or is refused.
+_CONTROL_KEYS = {
+    "header": {"record", "version", "segment", "created", "lane", "consent", "previous", "schema", "writer"},
+    "loss": {"record", "reason", "segment", "first_seq", "last_seq", "events", "bytes", "carried"},
+    "seal": {"record", "count", "bytes", "sha256"},
+}
 
 
 @dataclass(slots=True)
@@ -61,6 +67,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
         for span in found.spans
         if not span.torn and span.reason != "order"
     ]
+    writer = (read_header(data) or {}).get("writer", WRITER)
     header = {
         "record": "section",
         "version": 1,
@@ -71,7 +78,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
         "previous": list(info.previous) if info.previous else None,
         # A header that cannot be read names no schema; the events have just been checked against ours.
         "schema": info.schema if len(info.schema) == 32 else SCHEMA_HASH,
-        "writer": str((read_header(data) or {}).get("writer", WRITER)),
+        "writer": writer if is_writer(writer) else OTHER_WRITER,
         "records": max((place.seq for place in found.records), default=-1) + 1,
         **counted(runs_of(place.seq for place in kept)),
         "losses": losses,
@@ -152,12 +159,14 @@ def _control(payload: bytes) -> dict[str, object] | None:
         control = decode(payload)
     except MalformedCBOR:
         return None
-    return control if control.get("record") in ("header", "loss", "seal") else None
+    if control.keys() != _CONTROL_KEYS.get(str(control.get("record"))):
+        return None
+    return control if control["record"] != "loss" or is_loss({**control, "seq": 0}) else None
 
 
 def _take(control: dict[str, object], place: "Place", data: bytes, losses: list[dict[str, object]]) -> bool:
     """Note a loss; tell whether the control record is a seal that holds."""
-    if control["record"] == "loss" and set(control) == set(_LOSS_KEYS):
+    if control["record"] == "loss":
         losses.append({**control, "seq": place.seq})
     if control["record"] != "seal":
         return False
