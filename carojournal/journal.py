@@ -345,6 +345,12 @@ class Journal:
 
     def count(self, counts: "Mapping[str, int]", refused: int = 0) -> None:
         """Count what a layer above kept from being recorded: keys of `drops`, and *refused* events.  Never raises."""
+        if self._on and not self._checked:
+            # Nothing was recorded yet, so nobody has looked at the place where counts are kept.
+            try:
+                self._refresh(self._clock() // 1_000_000)
+            except Exception:  # noqa: BLE001 - "never raises"; what is counted waits, and `stats` has it
+                self._checked = False
         self._counts["refused"] += refused
         self._counts["dropped"] += sum(more for key, more in counts.items() if key.startswith("drop "))
         self._count(dict(counts))
