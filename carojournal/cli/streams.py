@@ -37,7 +37,7 @@ def flush_output() -> None:
 
 
 def abandon_output() -> bool:
-    """Let go of what standard output cannot take, and tell whether there was such; Python would complain at its exit."""
+    """Let go of what standard output cannot take; tell whether there was such.  Python would complain at its exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
