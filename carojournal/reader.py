@@ -185,7 +185,7 @@ class JournalReader:
         if info.state != "open" or path != info.path or not found.spans or not found.spans[-1].torn:
             return got
         try:
-            lock = os.open(f"{path[:-4]}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            lock = os.open(f"{path[:-4]}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return got
         try:
