@@ -47,9 +47,9 @@ class _Outcome:
 
     def trouble(self, error: BaseException) -> None:
         """Take note of an error, and say it once."""
-        from carojournal.cli.exits import exit_code
+        from carojournal.cli.exits import error_text, exit_code
 
-        text = str(error)
+        text = error_text(error)
         if isinstance(error, carojournal.errors.EventRefused):
             text = "--run: not a run id that this journal issued"
         self.worsen(exit_code(error))

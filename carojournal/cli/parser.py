@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import argh
 
 from carojournal.cli import streams
-from carojournal.cli.exits import BUG, exit_code
-from carojournal.errors import JournalError, UsageError
+from carojournal.cli.exits import BUG, error_text, exit_code
+from carojournal.errors import JournalError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,8 +147,10 @@ def run(program: str, about: str, verbs: "Mapping[str, str]", package: str, word
     except BrokenPipeError:
         code = 0  # The reader has had enough.
     except (JournalError, OSError, KeyboardInterrupt) as error:
-        _say(program, _text_of(error))
         code = exit_code(error)
+        if isinstance(error, OSError) and error.filename is None and streams.abandon_output():
+            error = OutputError("write", "standard output", error.errno, error.strerror or "")
+        _say(program, error_text(error))
     except Exception as error:  # noqa: BLE001 - the last resort: one line, no values, the place of the bug
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
@@ -158,16 +160,6 @@ def run(program: str, about: str, verbs: "Mapping[str, str]", package: str, word
         code = BUG
     streams.abandon_output()
     return code
-
-
-def _text_of(error: BaseException) -> str:
-    """Return what to say of *error*: of a system call "name: why", as other programs do, never Python's form of it."""
-    if not isinstance(error, OSError):
-        return str(error) or "interrupted"
-    why = error.strerror or type(error).__name__
-    if error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {why}"
-    return f"write standard output: {why}" if streams.abandon_output() else why
 
 
 def _say(program: str, text: str) -> None:
