@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from carojournal.refusal import Refused
+
     _Queue = SimpleQueue["_Event | _Refusals | threading.Event"]
     _Event = tuple[int, str, dict[str, object]]  # (UTC ms, type, fields), as Journal.append_timed takes them
 
@@ -44,9 +46,9 @@ class _Refusals:
 
     __slots__ = ("events", "keys")
 
-    def __init__(self, found: redact.Accepted | redact.Refused) -> None:
+    def __init__(self, found: "redact.Accepted | Refused") -> None:
         self.keys = [f"refuse {event} {field} {reason}" for event, field, reason in found.refusals]
-        self.events = 1 if isinstance(found, redact.Refused) else 0
+        self.events = 0 if isinstance(found, redact.Accepted) else 1
 
 
 def _copied(fields: dict[str, object]) -> dict[str, object]:

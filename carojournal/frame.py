@@ -18,7 +18,8 @@ The uuid in the checksum means that a record of another segment, or bytes inside
 here. Pure functions over bytes: opening, locking and syncing belong to `lanes`.
 
 The CBOR of the plain values that payloads are made of (RFC 8949 section 4.2.1) stands here as well: an append needs
-both, and a module of its own costs a first append 0.1 ms.  `cbor` has the rest of the encoder.
+both, and a module of its own costs a first append 0.1 ms.  `cbor` has the rest of the encoder.  So does the framing of
+our small text files (identity, lock): lines that end in the CRC-32 of what stands before it, eight hexadecimal digits.
 """
 
 from zlib import crc32
@@ -39,6 +40,7 @@ __all__ = [
     "encode_score",
     "encode_text",
     "find_record",
+    "good_words",
     "last_record_offset",
 ]
 
@@ -171,3 +173,17 @@ def find_record(segment: bytes, data: bytes, offset: int) -> int | None:
             pass
         offset += 1
     return None
+
+
+def good_words(data: bytes, prefix: bytes, start: int = 0) -> list[bytes]:
+    """Return what follows *prefix* in every line after *start* that begins with it and whose CRC-32 holds."""
+    found = []
+    while (at := data.find(b"\n" + prefix, start)) >= 0:
+        end = data.find(b"\n", at + 1)
+        if end < 0:
+            break
+        text, _, crc = data[at + 1 : end].rpartition(b" ")
+        if crc == b"%08x" % crc32(text):
+            found.append(text[len(prefix) :])
+        start = end
+    return found

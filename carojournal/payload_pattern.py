@@ -17,7 +17,7 @@ from carojournal import events
 from carojournal.cbor import encode_int, encode_text
 from carojournal.codec import loads
 from carojournal.errors import MalformedCBOR
-from carojournal.redact import GENERATION_MAX, _compile
+from carojournal.redact import GENERATION_MAX, compile_event, field_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -46,13 +46,13 @@ class _Pattern:
     __slots__ = ("fields", "full", "known", "match", "texts")
 
     def __init__(self, name: str) -> None:
-        spec = _compile(name)
+        spec = compile_event(name)
         assert spec is not None
         self.fields: list[_Field | None] = []
         self.texts: list[bool] = []
         self.known: set[bytes | None] = {None}
         keys = sorted((*events.EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
-        parts = [self._part(name, key, spec.field(key)) for key in keys]
+        parts = [self._part(name, key, field_of(spec, key)) for key in keys]
         self.full = 0xA0 + len(keys)
         assert self.full < 0xB8, "the head of a map with more keys takes two bytes"
         self.match = re.compile(b"." + b"".join(parts), re.DOTALL).match

@@ -24,10 +24,16 @@ TYPE_CHECKING = False  # `typing` costs 15 ms to import; type checkers know the 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from carojournal.refusal import Refused
+
     _Admit = Callable[[object], bytes | str]
     _Field = tuple[str, int, int, bool, _Admit]  # canonical name, slot, level, required, check
+    # Name, level, keys of the map in their order, slots of the recorder's own among them, (slot, key) of what is
+    # required, for each level what `check` looks fields up in, the map with no field in it, its head by absent keys.
+    _Spec = tuple[str, int, list[str], list[int], list[tuple[int, str]], "_Tables", list[bytes], list[bytes]]
+    _Tables = tuple[dict[str, tuple[int, _Admit]], ...]
 
-__all__ = ["REASONS", "UNKNOWN", "Accepted", "Refused", "check", "event_name", "is_number", "is_version"]
+__all__ = ["UNKNOWN", "Accepted", "check", "compile_event", "event_name", "field_of", "is_number", "is_version"]
 
 UNKNOWN = "<unknown>"
 FIELDS_MAX = 64  # More keys than all events have together: such a call is refused before its keys are read.
@@ -35,34 +41,30 @@ TEXT_BYTES_MAX = 64  # As `shape.TEXT_BYTES_MAX`; a test holds them equal.
 GENERATION_MAX = 9_999  # Ordinals of a run; a run ends at the latest with its host process.
 _KNOWN_MAX = 256  # Texts that one field remembers.  A host uses a handful; a misbehaving one must not grow us.
 
-REASONS = {
-    "unknown_event": "no event of the schema has this name",
-    "unknown_field": "the event has no field of this name",
-    "missing": "a required field was not given",
-    "type": "the value is of another type than the field",
-    "range": "the number is outside the field's range",
-    "shape": "the text is longer, or holds other characters, than any allowed value",
-    "value": "the text is none of the field's allowed values",
-    "too_many": "more fields, or more list items, than the schema knows",
-    "foreign_id": "an identifier that this recorder did not issue",
-}
-
 _NO_VALUE = b""
 _ARRAY = 0x80
+_ALIAS = ("", 0, False, "")  # Stands for the declaration of a name that is none of the event's own.
 _SMALL = bytes(range(24))  # CBOR writes these as themselves.
 
 
 class Accepted:
     """An event that may be stored.  `refusals` are (event, field, reason) of optional fields left out or replaced."""
 
-    __slots__ = ("_spec", "event", "generation", "refusals", "slots")
+    __slots__ = ("_heads", "_own", "event", "generation", "refusals", "slots")
 
     def __init__(
-        self, spec: "_Event", slots: list[bytes], generation: object, refusals: tuple[tuple[str, str, str], ...]
+        self,
+        event: str,
+        slots: "list[bytes]",
+        own: "list[int]",
+        heads: "list[bytes]",
+        generation: object,
+        refusals: "tuple[tuple[str, str, str], ...]",
     ) -> None:
-        self._spec = spec
-        self.event = spec.name
+        self.event = event
         self.slots = slots
+        self._own = own
+        self._heads = heads
         self.generation = generation
         self.refusals = refusals
 
@@ -72,9 +74,8 @@ class Accepted:
         *time_ms* is UTC milliseconds since 1970, *session* and *run* are 16 bytes, *generation* counts from 1 (0:
         none).
         """
-        spec = self._spec
         slots = self.slots
-        _, run_slot, time_slot, generation_slot, session_slot = spec.own
+        _, run_slot, time_slot, generation_slot, session_slot = self._own
         # From 2**32 ms (19 February 1970) on the shortest head has eight bytes.
         slots[time_slot] = b"itimestamp" + (
             b"\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else encode_head(0, time_ms)
@@ -82,65 +83,50 @@ class Accepted:
         slots[run_slot] = b"frun_idP" + run
         slots[session_slot] = b"jsession_idP" + session
         slots[generation_slot] = b"jgeneration" + encode_head(0, generation) if generation else _NO_VALUE
-        return spec.heads[slots.count(_NO_VALUE)] + b"".join(slots)
+        return self._heads[slots.count(_NO_VALUE)] + b"".join(slots)
 
     @property
-    def fields(self) -> dict[str, object]:
+    def fields(self) -> "dict[str, object]":
         """The accepted fields as they are stored, without the recorder's own.  Decodes: not for the append path."""
         from carojournal.codec import loads
 
-        spec = self._spec
         slots = self.slots.copy()
-        for slot in spec.own:
+        for slot in self._own:
             slots[slot] = _NO_VALUE
-        body = loads(spec.heads[slots.count(_NO_VALUE)] + b"".join(slots))
+        body = loads(self._heads[slots.count(_NO_VALUE)] + b"".join(slots))
         assert isinstance(body, dict)
         return body
 
 
-class Refused:
-    """An event that may not be stored; `refusals` hold (event, field, reason) with no word of the caller's."""
+def _spec(name: str) -> "_Spec":
+    """Return what `check` needs to know of an event, but for its fields: `field_of` compiles those one by one."""
+    level, declared = events.EVENTS[name]
+    # RFC 8949 section 4.2.1: bytewise order of encoded keys, which for short text keys is length, then bytes.
+    order = sorted((*declared, *events.ENVELOPE))
+    order.sort(key=len)
+    own = [order.index(key) for key in events.ENVELOPE]
+    required = [(order.index(key), key) for key, field in declared.items() if field[2]]
+    blank = [_NO_VALUE] * len(order)
+    blank[own[0]] = b"eevent" + encode_text(name)
+    # A test holds every event below the 24 keys of a one-byte head.
+    heads = [bytes((0xA0 + present,)) for present in range(len(order), -1, -1)]
+    return name, level, order, own, required, ({}, {}, {}), blank, heads
 
-    __slots__ = ("event", "refusals")
 
-    def __init__(self, event: str, refusals: tuple[tuple[str, str, str], ...]) -> None:
-        self.event = event
-        self.refusals = refusals
-
-
-class _Event:
-    """One event: its fields in the order of their encoded keys, with the recorder's own among them."""
-
-    __slots__ = ("blank", "declared", "heads", "level", "name", "order", "own", "required", "tables")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.level, self.declared = events.EVENTS[name]
-        # RFC 8949 section 4.2.1: bytewise order of encoded keys, which for short text keys is length, then bytes.
-        order = sorted((*self.declared, *events.ENVELOPE))
-        order.sort(key=len)
-        self.order = order
-        self.own = [order.index(key) for key in events.ENVELOPE]
-        self.required = [(order.index(key), key) for key, field in self.declared.items() if field[2]]
-        # What the loop of `check` needs, by level; `field` fills them.  What a level leaves out is not in its table.
-        self.tables: tuple[dict[str, tuple[int, _Admit]], ...] = ({}, {}, {})
-        self.blank = [_NO_VALUE] * len(order)
-        self.blank[self.own[0]] = b"eevent" + encode_text(name)
-        # By the number of keys that are absent.  A test holds every event below the 24 keys of a one-byte head.
-        self.heads = [bytes((0xA0 + present,)) for present in range(len(order), -1, -1)]
-
-    def field(self, name: str) -> "_Field | None":
-        """Return what *name*, or the field that it is an alias of, admits; None if the event has no such field."""
-        key = events.FIELD_ALIASES[self.name].get(name, name)
-        if key not in self.declared:
-            return None
-        kind, level, required, _ = self.declared[key]
-        slot = self.order.index(key)
-        admit = _admitter(encode_text(key), kind)
-        if name not in events.GROUPS:
-            for table in self.tables[level:]:
-                table[name] = slot, admit
-        return key, slot, level, required, admit
+def field_of(spec: "_Spec", name: str) -> "_Field | None":
+    """Compile the field that *name* is, or is an alias of; None if the event has no such field."""
+    event, _, order, _, _, tables, _, _ = spec
+    declared = events.EVENTS[event][1]
+    key = events.FIELD_ALIASES[event].get(name, name)
+    if key not in declared:
+        return None
+    kind, level, required, _ = declared[key]
+    slot = order.index(key)
+    admit = _admitter(encode_text(key), kind)
+    if name not in events.GROUPS:
+        for table in tables[level:]:
+            table[name] = slot, admit
+    return key, slot, level, required, admit
 
 
 def _reason(value: object) -> str:
@@ -163,11 +149,11 @@ def _admitter(key: bytes, kind: str) -> "_Admit":
     return _text(key, kind, spec)
 
 
-def _text(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":
+def _text(key: bytes, kind: str, spec: "tuple[object, ...]") -> "_Admit":
     known: dict[str, bytes] = {}
     find = known.get
 
-    def admit(value: object) -> bytes | str:
+    def admit(value: object) -> "bytes | str":
         if type(value) is not str or len(value) > TEXT_BYTES_MAX:
             return "type" if type(value) is not str else "shape"
         found = find(value)
@@ -183,7 +169,7 @@ def _text(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":
     return admit
 
 
-def _word(text: str, kind: str, spec: tuple[object, ...]) -> str | None:
+def _word(text: str, kind: str, spec: "tuple[object, ...]") -> "str | None":
     """Return what is stored for *text*: an enum's word, or a text of a closed grammar; None if it is neither.
 
     Whatever is returned has the shape of L3 as well (a test proves it).
@@ -230,7 +216,7 @@ def is_number(text: str, digits: int) -> bool:
 def _words(key: bytes, item_kind: str, most: int) -> "_Admit":
     spec = events.TYPES[item_kind]
 
-    def admit(value: object) -> bytes | str:
+    def admit(value: object) -> "bytes | str":
         if not isinstance(value, list | tuple):
             return "type"
         items = list(value)
@@ -248,7 +234,7 @@ def _words(key: bytes, item_kind: str, most: int) -> "_Admit":
 
 
 def _int(key: bytes, most: int, exact: int, step: int) -> "_Admit":
-    def admit(value: object) -> bytes | str:
+    def admit(value: object) -> "bytes | str":
         if type(value) is not int:
             return "type"
         if not 0 <= value <= most:
@@ -263,7 +249,7 @@ def _int(key: bytes, most: int, exact: int, step: int) -> "_Admit":
 def _bool(key: bytes) -> "_Admit":
     yes, no = key + b"\xf5", key + b"\xf4"
 
-    def admit(value: object) -> bytes | str:
+    def admit(value: object) -> "bytes | str":
         return yes if value is True else no if value is False else "type"
 
     return admit
@@ -272,7 +258,7 @@ def _bool(key: bytes) -> "_Admit":
 def _score(key: bytes) -> "_Admit":
     known: dict[int, bytes] = {}
 
-    def admit(value: object) -> bytes | str:
+    def admit(value: object) -> "bytes | str":
         if type(value) is not float and type(value) is not int:
             return "type"
         if not 0 <= value <= 1:  # also false for NaN
@@ -286,10 +272,10 @@ def _score(key: bytes) -> "_Admit":
     return admit
 
 
-_compiled: dict[str, _Event] = {}
+_compiled: "dict[str, _Spec]" = {}
 
 
-def event_name(event_type: object) -> str | None:
+def event_name(event_type: object) -> "str | None":
     """Return the canonical name of an event or alias, or None for anything else."""
     if type(event_type) is not str or len(event_type) > TEXT_BYTES_MAX:
         return None
@@ -297,38 +283,39 @@ def event_name(event_type: object) -> str | None:
     return name if name in events.EVENTS else None
 
 
-def _compile(event_type: object) -> _Event | None:
+def compile_event(event_type: object) -> "_Spec | None":
+    """Return what `check` needs to know of an event, by its name or an alias; None for anything else."""
     name = event_name(event_type)
     if name is None:
         return None
-    spec = _compiled.get(name)
-    if spec is None:
-        spec = _compiled[name] = _Event(name)
+    found = _compiled.get(name)
+    if found is None:
+        found = _compiled[name] = _spec(name)
     if type(event_type) is str:
-        _compiled[event_type] = spec
-    return spec
+        _compiled[event_type] = found
+    return found
 
 
-def check(event_type: str, fields: dict[str, object], level: int = events.DETAILED) -> Accepted | Refused | None:
+def check(event_type: str, fields: "dict[str, object]", level: int = events.DETAILED) -> "Accepted | Refused | None":
     """Return the event as it may be stored, or why it may not; None if *level* leaves the whole event out.
 
     *level* is MINIMAL, STANDARD or DETAILED of `events`.  Nested objects of caro's documents (`platform`,
     `backend_config`, `safety_result`) are taken apart; a None stands for "not given", as in those documents.
     Never raises for any value of *fields*.
     """
-    spec = (_compiled.get(event_type) if type(event_type) is str else None) or _compile(event_type)
+    spec = (_compiled.get(event_type) if type(event_type) is str else None) or compile_event(event_type)
     if spec is None:
-        return Refused(UNKNOWN, ((UNKNOWN, UNKNOWN, "unknown_event"),))
-    if spec.level > level:
+        return carojournal.refusal.Refused(UNKNOWN, ((UNKNOWN, UNKNOWN, "unknown_event"),))
+    event, least, _, own, required, tables, blank, heads = spec
+    if least > level:
         return None
-    if type(fields) is not dict:
-        return Refused(spec.name, ((spec.name, UNKNOWN, "type"),))
-    if len(fields) > FIELDS_MAX:
-        return Refused(spec.name, ((spec.name, UNKNOWN, "too_many"),))
-    slots = spec.blank.copy()
+    if type(fields) is not dict or len(fields) > FIELDS_MAX:
+        reason = "too_many" if type(fields) is dict else "type"
+        return carojournal.refusal.Refused(event, ((event, UNKNOWN, reason),))
+    slots = blank.copy()
     bad: list[tuple[str, str, str]] = []
     fatal = False
-    find = spec.tables[level].get
+    find = tables[level].get
     for name, value in fields.items():
         entry = find(name)
         if entry is not None:
@@ -339,36 +326,36 @@ def check(event_type: str, fields: dict[str, object], level: int = events.DETAIL
                 continue
         if _exception(spec, slots, name, value, level, bad):
             fatal = True
-    for slot, key in spec.required:
+    for slot, key in required:
         if not slots[slot] and not fatal:
-            bad.append((spec.name, key, "missing"))
+            bad.append((event, key, "missing"))
             fatal = True
     if fatal:
-        return Refused(spec.name, tuple(bad))
+        return carojournal.refusal.Refused(event, tuple(bad))
     given = fields.get("generation")
-    return Accepted(spec, slots, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ())
+    return Accepted(
+        event, slots, own, heads, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ()
+    )
 
 
 def _exception(
-    spec: _Event, slots: list[bytes], name: object, value: object, level: int, bad: list[tuple[str, str, str]]
+    spec: "_Spec", slots: "list[bytes]", name: object, value: object, level: int, bad: "list[tuple[str, str, str]]"
 ) -> bool:
-    """Deal with whatever is no good value of a field at this level; return whether it refuses the event."""
-    if type(name) is not str:
-        bad.append((spec.name, UNKNOWN, "unknown_field"))
-        return True
-    if name in events.GROUPS and type(value) is dict:
-        return _check_group(spec, slots, name, value, level, bad)
-    field = spec.field(name)
-    if field is not None:
-        return _admit(spec, slots, field, value, level, bad)
-    if name in events.RECORDER_OWNED or name in ("generation", "generation_id"):
-        return False
-    bad.append((spec.name, UNKNOWN, "unknown_field"))
+    """Deal with whatever is no good value of a field that is known; return whether it refuses the event."""
+    if type(name) is str:
+        if name in events.GROUPS and type(value) is dict:
+            return _check_group(spec, slots, name, value, level, bad)
+        field = field_of(spec, name)
+        if field is not None:
+            return _admit(spec[0], slots, field, value, level, bad)
+        if name in events.RECORDER_OWNED or name in ("generation", "generation_id"):
+            return False
+    bad.append((spec[0], UNKNOWN, "unknown_field"))
     return True
 
 
 def _admit(
-    spec: _Event, slots: list[bytes], field: "_Field", value: object, level: int, bad: list[tuple[str, str, str]]
+    event: str, slots: "list[bytes]", field: "_Field", value: object, level: int, bad: "list[tuple[str, str, str]]"
 ) -> bool:
     """Store a value or count why not; return whether that refuses the event."""
     key, slot, least, required, admit = field
@@ -378,8 +365,8 @@ def _admit(
     if type(found) is bytes:
         slots[slot] = found
         return False
-    bad.append((spec.name, key, str(found)))
-    slots[slot] = _NO_VALUE if required else _fallback(key, spec.declared[key][0])
+    bad.append((event, key, str(found)))
+    slots[slot] = _NO_VALUE if required else _fallback(key, events.EVENTS[event][1][key][0])
     return required
 
 
@@ -394,33 +381,32 @@ def _fallback(key: str, kind: str) -> bytes:
 
 
 def _check_group(
-    spec: _Event,
-    slots: list[bytes],
+    spec: "_Spec",
+    slots: "list[bytes]",
     group: str,
-    members: dict[object, object],
+    members: "dict[object, object]",
     level: int,
-    bad: list[tuple[str, str, str]],
+    bad: "list[tuple[str, str, str]]",
 ) -> bool:
     """Take a nested object apart; return whether that refuses the event."""
-    declared = spec.declared
+    declared = events.EVENTS[spec[0]][1]
     if len(members) > FIELDS_MAX:
-        bad.append((spec.name, UNKNOWN, "too_many"))
+        bad.append((spec[0], UNKNOWN, "too_many"))
         return True
     fatal = False
-    find = spec.tables[level].get
+    find = spec[5][level].get
     for name, value in members.items():
-        if type(name) is not str or name not in declared or declared[name][3] != group:
-            bad.append((spec.name, UNKNOWN, "unknown_field"))
-            fatal = True
-            continue
-        entry = find(name)
-        if entry is not None:
+        entry = find(name)  # type: ignore[call-overload]
+        if entry is not None and declared.get(name, _ALIAS)[3] == group:  # type: ignore[call-overload]
             slot, admit = entry
             found = admit(value)
             if type(found) is bytes:
                 slots[slot] = found
                 continue
-        field = spec.field(name)
-        assert field is not None
-        fatal = _admit(spec, slots, field, value, level, bad) or fatal
+        field = field_of(spec, name) if type(name) is str and name in declared else None
+        if field is None or declared[field[0]][3] != group:
+            bad.append((spec[0], UNKNOWN, "unknown_field"))
+            fatal = True
+        else:
+            fatal = _admit(spec[0], slots, field, value, level, bad) or fatal
     return fatal

@@ -11,6 +11,7 @@ from stored_events import stored
 
 from carojournal import Journal, drops
 from carojournal.collector import BATCH_EVENTS_MAX, Collector
+from carojournal.journal import POLICY_CHECK_MS
 from carojournal.journal import Journal as _Journal
 
 SECRET = "hunter2-/home/ada/.ssh/id_rsa"
@@ -189,6 +190,7 @@ def test_a_level_that_narrows_while_an_event_waits_holds_for_it(stalled, root, c
         assert collector.record("session_end", **END, retries=1, safety_blocks=1)
         assert stalled.entered.wait(60)
         monkeypatch.setenv("CARO_TELEMETRY_LEVEL", "minimal")
+        clock.advance(POLICY_CHECK_MS)
         stalled.go.set()
         assert collector.flush(60)
     assert stored(root)[0].keys() == {"event", "timestamp", "run_id", "session_id", "session_duration_ms"}

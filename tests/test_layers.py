@@ -23,14 +23,13 @@ HOT = {
     "carojournal",
     "carojournal.events",
     "carojournal.frame",
-    "carojournal.identity",
     "carojournal.journal",
     "carojournal.lanes",
     "carojournal.policy",
     "carojournal.redact",
 }
 # What the first event of a journal needs besides: it starts a segment.
-FIRST_EVER = {f"carojournal.{name}" for name in ("cbor", "drops", "errors", "rotation", "spool")}
+FIRST_EVER = {f"carojournal.{name}" for name in ("cbor", "drops", "errors", "identity", "rotation", "spool")}
 HOT_STDLIB = {"_thread", "fcntl", "os", "sys", "time", "zlib"}
 # Layers from the bottom; a module may import its own layer's lower neighbours and anything below.
 HOT_ORDER = (
@@ -41,6 +40,7 @@ HOT_ORDER = (
     "carojournal.cbordecode",
     "carojournal.shape",
     "carojournal.policy",
+    "carojournal.refusal",
     "carojournal.redact",
     "carojournal.grammars",
     "carojournal.identity",
@@ -48,6 +48,8 @@ HOT_ORDER = (
     "carojournal.spool",
     "carojournal.lanes",
     "carojournal.rotation",
+    "carojournal.tally",
+    "carojournal.batches",
     "carojournal.journal",
 )
 

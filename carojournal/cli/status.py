@@ -167,7 +167,7 @@ def _share(found: "Status") -> str:
 def _trouble_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     """Return what went wrong; rows that say "none" are as worth knowing."""
     from carojournal.drops import DROP_REASONS
-    from carojournal.redact import REASONS
+    from carojournal.refusal import REASONS
 
     rows = [("refused", "none" if not found.refusals else count_text(sum(row[3] for row in found.refusals)))]
     rows += [
