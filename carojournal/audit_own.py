@@ -7,7 +7,7 @@ its size; a word is one of a closed list; a line closes with a checksum.  Anythi
 import re
 from hashlib import sha256
 
-from carojournal import drops, events, redact, scan
+from carojournal import drops, events, redact, refusal, scan
 from carojournal.audit_sources import is_own_name
 
 __all__ = ["KNOWN_KEYS", "README_SHA256", "foreign", "foreign_words", "is_own_text"]
@@ -29,7 +29,7 @@ KNOWN_KEYS = frozenset(
     | {alias for aliases in events.FIELD_ALIASES.values() for alias in aliases}
 )
 
-_DROPS_WORDS = {*drops.DROP_REASONS, *redact.REASONS, *KNOWN_KEYS, redact.UNKNOWN}
+_DROPS_WORDS = {*drops.DROP_REASONS, *refusal.REASONS, *KNOWN_KEYS, redact.UNKNOWN}
 
 _OWN_BYTES = {"session_id": 16, "run_id": 16, "segment": 16, "sha256": 32, "schema": 32, "checked": 32}
 _OWN_NUMBERS = frozenset(
@@ -55,7 +55,7 @@ _OWN_TEXT = {
 _OWN_WORDS = {
     "reason": frozenset(
         ("evicted", "cleared", "exported", "damaged", "torn", "refused", "selection", "acknowledged", "unknown", "lost")
-    ).union(scan.REASONS, redact.REASONS),
+    ).union(scan.REASONS, refusal.REASONS),
     "field": KNOWN_KEYS | {redact.UNKNOWN},
 }
 _RUN_KEY = re.compile(r"[0-9a-f]{32}")
