@@ -162,7 +162,7 @@ INVOCATIONS = {
             Invocation(("unset", "level"), (0, 77, 78), CONFIG_WRITES),
         ],
         "schema": [Invocation(), Invocation(("--json",)), Invocation(("--cddl",))],
-        "audit": [Invocation(codes=(0, 65)), Invocation(("events.ndjson", "--json"))],
+        "audit": [Invocation(), Invocation(("events.ndjson", "--json"))],
         "migrate": [Invocation(("old.json",), REFUSED), Invocation(("--dry-run", "old.json"), REFUSED)],
         "demo": [Invocation((), REFUSED), Invocation(("--dir", "show", "--keep"), REFUSED)],
         "docs": [Invocation(), Invocation(("off",))],
