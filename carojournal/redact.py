@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     _Admit = Callable[[object], bytes | str]
     _Field = tuple[str, int, int, bool, _Admit]  # canonical name, slot, level, required, check
     # Name, level, keys of the map in their order, slots of the recorder's own among them, (slot, key) of what is
-    # required, for each level what `check` looks fields up in, the map with no field in it, its head by absent keys.
-    _Spec = tuple[str, int, list[str], list[int], list[tuple[int, str]], "_Tables", list[bytes], list[bytes]]
+    # required, for each level what `check` looks fields up in, the map with no field in it, its head by absent keys,
+    # and the fields that have occurred.
+    _Heads = list[bytes]
+    _Required = list[tuple[int, str]]
     _Tables = tuple[dict[str, tuple[int, _Admit]], ...]
+    _Spec = tuple[str, int, list[str], list[int], _Required, _Tables, _Heads, _Heads, dict[str, _Field]]
 
 __all__ = ["UNKNOWN", "Accepted", "check", "compile_event", "event_name", "field_of", "is_number", "is_version"]
 
@@ -110,29 +113,31 @@ def _spec(name: str) -> "_Spec":
     blank[own[0]] = b"eevent" + encode_text(name)
     # A test holds every event below the 24 keys of a one-byte head.
     heads = [bytes((0xA0 + present,)) for present in range(len(order), -1, -1)]
-    return name, level, order, own, required, ({}, {}, {}), blank, heads
+    return name, level, order, own, required, ({}, {}, {}), blank, heads, {}
 
 
 def field_of(spec: "_Spec", name: str) -> "_Field | None":
-    """Compile the field that *name* is, or is an alias of; None if the event has no such field."""
-    event, _, order, _, _, tables, _, _ = spec
+    """Return the field that *name* is, or is an alias of, compiled once; None if the event has no such field."""
+    event, _, order, _, _, tables, _, _, fields = spec
+    if name in fields:
+        return fields[name]
     declared = events.EVENTS[event][1]
     key = events.FIELD_ALIASES[event].get(name, name)
     if key not in declared:
         return None
-    kind, level, required, _ = declared[key]
+    kind, least, required, _ = declared[key]
     slot = order.index(key)
     admit = _admitter(encode_text(key), kind)
     if name not in events.GROUPS:
-        for table in tables[level:]:
-            table[name] = slot, admit
-    return key, slot, level, required, admit
+        for level, table in enumerate(tables):
+            table[name] = slot, admit if level >= least else _leave_out
+    field = fields[name] = key, slot, least, required, admit
+    return field
 
 
-def _reason(value: object) -> str:
-    if type(value) is not str:
-        return "type"
-    return "value" if carojournal.shape.is_plain(value) else "shape"
+def _leave_out(_value: object) -> "bytes | str":
+    """Stand for the check of a field that the level leaves out."""
+    return _NO_VALUE
 
 
 def _admitter(key: bytes, kind: str) -> "_Admit":
@@ -160,7 +165,7 @@ def _text(key: bytes, kind: str, spec: "tuple[object, ...]") -> "_Admit":
         if found is None:
             word = _word(value, kind, spec)
             if word is None:
-                return _reason(value)
+                return carojournal.refusal.text_reason(value)
             found = key + encode_text(word)
             if len(known) < _KNOWN_MAX:
                 known[value] = found
@@ -226,7 +231,7 @@ def _words(key: bytes, item_kind: str, most: int) -> "_Admit":
         for item in items:
             word = _word(item, item_kind, spec) if type(item) is str and len(item) <= TEXT_BYTES_MAX else None
             if word is None:
-                return _reason(item)
+                return carojournal.refusal.text_reason(item)
             found.add(word)
         return key + encode_head(_ARRAY, len(found)) + b"".join(map(encode_text, sorted(found)))
 
@@ -306,7 +311,7 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
     spec = (_compiled.get(event_type) if type(event_type) is str else None) or compile_event(event_type)
     if spec is None:
         return carojournal.refusal.Refused(UNKNOWN, ((UNKNOWN, UNKNOWN, "unknown_event"),))
-    event, least, _, own, required, tables, blank, heads = spec
+    event, least, _, own, required, tables, blank, heads, _ = spec
     if least > level:
         return None
     if type(fields) is not dict or len(fields) > FIELDS_MAX:
@@ -366,18 +371,8 @@ def _admit(
         slots[slot] = found
         return False
     bad.append((event, key, str(found)))
-    slots[slot] = _NO_VALUE if required else _fallback(key, events.EVENTS[event][1][key][0])
+    slots[slot] = _NO_VALUE if required else carojournal.refusal.stand_in(key, events.EVENTS[event][1][key][0])
     return required
-
-
-def _fallback(key: str, kind: str) -> bytes:
-    """Return the encoded field that stands for a bad optional value: its type's "unknown" or "other", if it has one."""
-    spec = events.TYPES[kind]
-    words = spec[1] if spec[0] == "enum" else ("other",) if spec[0] == "code" else ()
-    for word in ("unknown", "other"):
-        if word in words:  # type: ignore[operator]
-            return encode_text(key) + encode_text(word)
-    return _NO_VALUE
 
 
 def _check_group(
