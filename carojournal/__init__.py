@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from carojournal import grammars as grammars
     from carojournal import identity as identity
     from carojournal import refusal as refusal
+    from carojournal import root as root
     from carojournal import rotation as rotation
     from carojournal import shape as shape
     from carojournal import spool as spool
@@ -36,6 +37,7 @@ _RARELY_NEEDED = (
     "grammars",
     "identity",
     "refusal",
+    "root",
     "rotation",
     "shape",
     "spool",
@@ -63,5 +65,5 @@ def __getattr__(name: str) -> object:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":
     return sorted(__all__)

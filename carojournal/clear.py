@@ -27,9 +27,9 @@ from carojournal.closed import hold_lanes, take_from_lanes
 from carojournal.durable import sync_directory
 from carojournal.errors import JournalBusy, JournalIOError, JournalUnavailable, LaneLost
 from carojournal.identity import IDENTITY, open_identity
-from carojournal.journal import check_root
 from carojournal.locks import BATCH_LOCK, batch_lock
 from carojournal.migrate_ledger import LEDGER
+from carojournal.root import check_root
 from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:

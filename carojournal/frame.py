@@ -118,7 +118,7 @@ def encode_record(segment: bytes, seq: int, payload: bytes) -> bytes:
     return RECORD_MARK + crc32(body, crc32(segment)).to_bytes(4, "big") + body
 
 
-def decode_record(segment: bytes, data: bytes | memoryview, offset: int) -> tuple[int, int, int] | None:
+def decode_record(segment: bytes, data: "bytes | memoryview", offset: int) -> "tuple[int, int, int] | None":
     """Return (seq, payload start, payload end) of the record at *offset*; offsets are bytes into *data*.
 
     Returns None where *data* ends inside the record: a crash during an append leaves exactly that, and only the caller
@@ -149,7 +149,7 @@ def decode_record(segment: bytes, data: bytes | memoryview, offset: int) -> tupl
     return int.from_bytes(data[offset + 7 : offset + 15], "big"), start, end
 
 
-def last_record_offset(data: bytes | memoryview) -> int | None:
+def last_record_offset(data: "bytes | memoryview") -> "int | None":
     """Return where the record that ends *data* would start, by its trailing length, or None if that cannot be."""
     size = len(data)
     if size < RECORD_OVERHEAD_BYTES or data[size - _TAIL_BYTES] != 0x1A:
@@ -160,7 +160,7 @@ def last_record_offset(data: bytes | memoryview) -> int | None:
     return None
 
 
-def find_record(segment: bytes, data: bytes, offset: int) -> int | None:
+def find_record(segment: bytes, data: bytes, offset: int) -> "int | None":
     """Return the offset of the first whole, valid record at or after *offset*, or None.
 
     This is how readers step over damage: every candidate is checked in full, so nothing inside a payload can pass.
@@ -175,7 +175,7 @@ def find_record(segment: bytes, data: bytes, offset: int) -> int | None:
     return None
 
 
-def good_words(data: bytes, prefix: bytes, start: int = 0) -> list[bytes]:
+def good_words(data: bytes, prefix: bytes, start: int = 0) -> "list[bytes]":
     """Return what follows *prefix* in every line after *start* that begins with it and whose CRC-32 holds."""
     found = []
     while (at := data.find(b"\n" + prefix, start)) >= 0:

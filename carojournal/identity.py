@@ -95,6 +95,10 @@ class Identity:
             "read", self._path, None, "a session line that was just written is not there"
         )
 
+    def issue_run(self, now_ms: int) -> bytes:
+        """Return a new run id (16 bytes) of the UTC day of *now_ms*, that `run_on` recognises in other processes."""
+        return issue_run(self.secret, day_of(now_ms), self._random)
+
     def history(self) -> "list[tuple[str, bytes]]":
         """Return (day, session id) of every session that this journal has used, oldest first."""
         found = []

@@ -31,39 +31,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
+    from typing import Any
 
-
-__all__ = ["Journal", "check_root", "make_root"]
+__all__ = ["Journal"]
 
 POLICY_CHECK_MS = 1_000  # One `stat` a second is not measurable; a second is soon enough for "off".
 GENERATIONS_MAX = redact.GENERATION_MAX
 _DAY_MS = 86_400_000
 _STARTS_GENERATION = "command_generated"
 _FOLLOWS_GENERATION = ("command_executed", "safety_triggered")
-
-
-def make_root(root: str) -> None:
-    """Make the journal's directories, readable by the owner only.  Raises OSError."""
-    os.makedirs(os.path.dirname(root), 0o700, exist_ok=True)
-    for folder in (root, f"{root}/lanes", f"{root}/segments"):
-        try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            continue
-
-
-def check_root(root: str) -> None:
-    """Refuse a root that is a link, is not ours, or that others may write to.  Raises UnsafeRoot, OSError."""
-    status = os.lstat(root)
-    kind = status.st_mode & 0o170000
-    if kind == 0o120000:
-        raise carojournal.errors.UnsafeRoot(root, "is a symbolic link")
-    if kind != 0o040000:
-        raise carojournal.errors.UnsafeRoot(root, "is not a directory")
-    if status.st_uid != os.geteuid():
-        raise carojournal.errors.UnsafeRoot(root, "belongs to another user")
-    if status.st_mode & 0o022:
-        raise carojournal.errors.UnsafeRoot(root, "is writable by others (chmod go-w)")
 
 
 def _read_ids(root: str, today: str) -> "tuple[bytes, bytes, tuple[int, int]] | None":
@@ -91,32 +67,26 @@ def _read_ids(root: str, today: str) -> "tuple[bytes, bytes, tuple[int, int]] | 
 class Journal:
     """A host's handle on its journal; safe to share between threads and to carry across `fork`."""
 
-    def __init__(  # noqa: PLR0913 - `open` is the front door and documents them
+    def __init__(
         self,
         root: str,
+        asked: "dict[str, Any]",
         *,
-        channel: str,
         level: int,
         mode: str,
-        run: bytes | None,
+        run: "bytes | None",
         durability: str,
-        environ: "Mapping[str, str]",
         clock: "Callable[[], int]",
         random: "Callable[[int], bytes]",
-        no_telemetry: bool,
-        admin: str | None,
     ) -> None:
         self.root = root
-        self._channel = channel
+        self._asked = asked
         self._level = level
         self._mode = mode
         self._given_run = run
         self._sync = durability == "each"
-        self._environ = environ
         self._clock = clock
         self._random = random
-        self._no_telemetry = no_telemetry
-        self._admin = admin
         self._lock = allocate_lock()
         self._tally = allocate_lock()
         self._closed = False
@@ -143,15 +113,15 @@ class Journal:
         dir: "str | os.PathLike[str] | None" = None,  # noqa: A002 - the documented name
         *,
         channel: str = "beta",
-        level: str | None = None,
-        mode: str | None = None,
-        run: bytes | str | None = None,
+        level: "str | None" = None,
+        mode: "str | None" = None,
+        run: "bytes | str | None" = None,
         durability: str = "os",
         environ: "Mapping[str, str] | None" = None,
         clock: "Callable[[], int]" = time.time_ns,
         random: "Callable[[int], bytes]" = os.urandom,
         no_telemetry: bool = False,
-        admin: str | None = None,
+        admin: "str | None" = None,
     ) -> "Journal":
         """Return a journal at *dir* (default: `policy.journal_root`).  Nothing is created before the first event.
 
@@ -180,23 +150,20 @@ class Journal:
                 run = b""
         return cls(
             policy.journal_root(environ) if dir is None else os.path.abspath(os.fspath(dir)),
-            channel=channel,
+            {"channel": channel, "environ": environ, "no_telemetry": no_telemetry, "admin": admin},
             level=LEVELS.index(level),
             mode=mode or "on",
             run=run,
             durability=durability,
-            environ=environ,
             clock=clock,
             random=random,
-            no_telemetry=no_telemetry,
-            admin=admin,
         )
 
     def __enter__(self) -> "Journal":  # noqa: PYI034 - Self lives in `typing`, which costs 15 ms
         return self
 
     def __exit__(
-        self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
     ) -> None:
         self.close()
 
@@ -216,23 +183,16 @@ class Journal:
         return self._run.hex()
 
     @property
-    def stats(self) -> dict[str, object]:
+    def stats(self) -> "dict[str, object]":
         """Counts of this handle: recorded, refused, filtered (left out by level), dropped, and `reasons` by key."""
         return {**self._counts, "mode": self.mode, "reasons": dict(self._reasons)}
 
     def _resolve(self) -> None:
         if self._mode == "off":
             # Nobody else is asked: an answer of "local" would leave its snapshot below the root.
-            self._policy = policy.Policy("off", source="host", channel=self._channel, level=self._level)
+            self._policy = policy.Policy("off", source="host", channel=self._asked["channel"], level=self._level)
         else:
-            found = policy.resolve(
-                self.root,
-                channel=self._channel,
-                environ=self._environ,
-                no_telemetry=self._no_telemetry,
-                admin=self._admin,
-            )
-            self._policy = found.narrowed(self._mode, self._level, "host")
+            self._policy = policy.resolve(self.root, **self._asked).narrowed(self._mode, self._level, "host")
         self._on = self._policy.mode != "off" and not self._closed
         self._consent_ms = self._policy.consent_ms if self._policy.mode == "on" else 0
         for lane in self._lanes:
@@ -257,7 +217,7 @@ class Journal:
             self._count_failure(error)
             return False
 
-    def append(self, event_type: str, /, **fields: object) -> tuple[bytes, int] | None:
+    def append(self, event_type: str, /, **fields: object) -> "tuple[bytes, int] | None":
         """Append one event; return its identity (segment uuid, seq), or None if the level leaves it out.
 
         Raises JournalOff, JournalClosed, EventRefused, JournalBusy (all lanes locked), UnsafeRoot, JournalIOError.
@@ -271,7 +231,7 @@ class Journal:
             self._refresh(now_ms)
         return now_ms
 
-    def _append_one(self, event_type: str, fields: dict[str, object]) -> tuple[bytes, int] | None:
+    def _append_one(self, event_type: str, fields: "dict[str, object]") -> "tuple[bytes, int] | None":
         """Do what `batches.append_many` does, for one event: the hot path."""
         now_ms = self._clock() // 1_000_000
         if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
@@ -286,7 +246,7 @@ class Journal:
             identity = self._write((payload,), now_ms)
             self._counts["recorded"] += 1
         if self._pending:
-            carojournal.tally.write_counts(self)
+            self._write_counts()
         return identity
 
     def append_many(self, events: "Iterable[tuple[str, dict[str, object]]]") -> "tuple[bytes, int] | None":
@@ -317,9 +277,7 @@ class Journal:
         """
         now_ms = self._clock() // 1_000_000
         self._refresh(now_ms)
-        identity = carojournal.identity
-        secret = identity.open_identity(self.root, now_ms, self._random).secret
-        return identity.issue_run(secret, identity.day_of(now_ms), self._random).hex()
+        return carojournal.identity.open_identity(self.root, now_ms, self._random).issue_run(now_ms).hex()
 
     def _count_failure(self, error: Exception, events: int = 1) -> None:
         """Count what *error* kept from being recorded.  Never raises."""
@@ -330,6 +288,12 @@ class Journal:
             self._counts["dropped"] += events
             self._reasons[key] = self._reasons.get(key, 0) + events
             self._pending[key] = self._pending.get(key, 0) + events
+
+    def _write_counts(self) -> None:
+        try:
+            carojournal.tally.write_counts(self)
+        except Exception:  # noqa: BLE001 - as above; they stay pending
+            return
 
     def _refresh(self, now_ms: int) -> None:
         """Do whatever time and process ask for: look at the policy, begin a session, recover from a fork.
@@ -346,7 +310,7 @@ class Journal:
                 raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
             if not self._session or now_ms // _DAY_MS != self._day or self._identity_changed():
                 self._prepare(now_ms)
-            self._from_ms = self._resolved_ms
+            self._from_ms = max(self._resolved_ms, self._day * _DAY_MS)
             self._until_ms = min(self._resolved_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
 
     def _ordinal(self, found: redact.Accepted) -> int:
@@ -382,11 +346,13 @@ class Journal:
         """Make sure of root, identity, run and today's session.  Raises OSError, UnsafeRoot, EventRefused."""
         self._checked = False
         try:
-            check_root(self.root)
+            status = os.lstat(self.root)
         except FileNotFoundError:
-            make_root(self.root)
-            check_root(self.root)
+            carojournal.root.make_root(self.root)
+            status = os.lstat(self.root)
             self._drop_lanes()
+        if status.st_mode & 0o170022 != 0o040000 or status.st_uid != os.geteuid():
+            carojournal.root.check_root(self.root)  # Says what is wrong with it.
         self._checked = True
         today = time.strftime("%Y-%m-%d", time.gmtime(now_ms // 1000))
         ids = _read_ids(self.root, today)
@@ -405,8 +371,8 @@ class Journal:
             carojournal.drops.create_drops(self.root)
         day = now_ms // _DAY_MS
         if self._given_run is not None:
-            secret = carojournal.identity.open_identity(self.root, now_ms, self._random).secret
-            run = carojournal.identity.run_on(secret, self._given_run, now_ms)
+            identity = carojournal.identity.open_identity(self.root, now_ms, self._random)
+            run = carojournal.identity.run_on(identity.secret, self._given_run, now_ms)
             if run is None:
                 refusal = ("session_start", "run_id", "foreign_id")
                 carojournal.tally.count_refusals(self, (refusal,))
@@ -419,29 +385,29 @@ class Journal:
         self._identity_seen = seen
         self._day = day
 
-    def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> tuple[bytes, int]:
-        """Append to the first free lane.  A lane whose directory was replaced is opened anew, once."""
-        for _ in range(2):
+    def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> "tuple[bytes, int]":
+        """Append to the first free lane.  A lane whose directory was replaced is opened anew, twice at most."""
+        tries = 3
+        while True:
             try:
-                return self._write_once(payloads, now_ms)
+                for lane in self._lanes:
+                    identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+                    if identity is not None:
+                        return identity
+                while len(self._lanes) < LANES_MAX:
+                    lane = Lane(self.root, len(self._lanes), self._policy.cap_bytes, self._random)
+                    self._lanes.append(lane)
+                    identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+                    if identity is not None:
+                        return identity
+                raise carojournal.errors.JournalBusy("every lane is locked")
             except (carojournal.errors.LaneLost, FileNotFoundError):
+                tries -= 1
+                if not tries:
+                    raise
                 self._drop_lanes()
                 self._prepare(now_ms)
-                make_root(self.root)
-        return self._write_once(payloads, now_ms)
-
-    def _write_once(self, payloads: "Sequence[bytes]", now_ms: int) -> tuple[bytes, int]:
-        for lane in self._lanes:
-            identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
-            if identity is not None:
-                return identity
-        while len(self._lanes) < LANES_MAX:
-            lane = Lane(self.root, len(self._lanes), self._policy.cap_bytes, self._random)
-            self._lanes.append(lane)
-            identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
-            if identity is not None:
-                return identity
-        raise carojournal.errors.JournalBusy("every lane is locked")
+                carojournal.root.make_root(self.root)
 
     def _drop_lanes(self) -> None:
         lanes, self._lanes = self._lanes, []
@@ -462,7 +428,7 @@ class Journal:
         self._closed = True
         self._on = False
         if self._pending:
-            carojournal.tally.write_counts(self)
+            self._write_counts()
         if os.getpid() == self._pid:
             with self._lock:
                 self._drop_lanes()

@@ -138,7 +138,7 @@ class Lane:
 
     def append(
         self, payloads: "Sequence[bytes]", now_ms: int, consent_ms: int, *, sync: bool
-    ) -> tuple[bytes, int] | None:
+    ) -> "tuple[bytes, int] | None":
         """Take the lock, write *payloads* as the next records, all or none, and give the lock back.
 
         Returns (segment uuid, seq of the first), or None if somebody else holds the lane.  *now_ms* is UTC
@@ -238,7 +238,7 @@ class Lane:
         self._from_ms = day * _DAY_MS
         self._until_ms = min((day + 1) * _DAY_MS, created_ms + SEGMENT_AGE_MS_MAX)
 
-    def _read_lock(self) -> tuple[bytes, int, int] | None:
+    def _read_lock(self) -> "tuple[bytes, int, int] | None":
         """Return (segment, created, consent) as the lock file names them, or None if it does not verify."""
         text, _, crc = os.pread(self._lock, 128, 0).rstrip(b"\n").rpartition(b" ")
         words = text.split(b" ")
@@ -246,7 +246,7 @@ class Lane:
             return None
         return bytes.fromhex(words[0].decode()), int(words[1]), int(words[2])
 
-    def _last_seq(self) -> int | None:
+    def _last_seq(self) -> "int | None":
         """Return the sequence number of the segment's last record, or None if the tail is torn or damaged."""
         for size in (_TAIL_BYTES, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
             size = min(size, self._size)  # noqa: PLW2901

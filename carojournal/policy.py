@@ -101,7 +101,7 @@ class Policy:
         level: int = STANDARD,
         cap_bytes: int = CAP_BYTES_DEFAULT,
         consent_ms: int = 0,
-        problems: tuple[str, ...] = (),
+        problems: "tuple[str, ...]" = (),
     ) -> None:
         self.mode = mode
         self.source = source
@@ -148,7 +148,7 @@ def journal_root(environ: "Mapping[str, str]", platform: str = sys.platform) -> 
     return os.path.join(_data_home(environ, platform), "caro", "telemetry", "journal")
 
 
-def config_files(environ: "Mapping[str, str]", platform: str = sys.platform) -> tuple[str, ...]:
+def config_files(environ: "Mapping[str, str]", platform: str = sys.platform) -> "tuple[str, ...]":
     """Return the places of caro's config.toml, the first one that exists counts; new ones go to the first place."""
     given = environ.get("XDG_CONFIG_HOME", "")
     base = given if given.startswith("/") else os.path.join(_home(environ), ".config")
@@ -190,7 +190,7 @@ def default_policy(channel: str) -> Policy:
     return Policy("local" if channel == "beta" else "off", source=f"default ({channel})", channel=channel)
 
 
-def environment_limits(environ: "Mapping[str, str]", *, no_telemetry: bool = False) -> tuple[str, int, str]:
+def environment_limits(environ: "Mapping[str, str]", *, no_telemetry: bool = False) -> "tuple[str, int, str]":
     """Return (widest mode, highest level, source) that the call and the environment leave.
 
     Variables only narrow.  A value that is neither yes nor no is read as the narrowest meaning of its variable: whoever
@@ -247,7 +247,7 @@ def encode_snapshot(policy: Policy, signatures: str) -> bytes:
     return text + b"crc %08x\n" % crc32(text)
 
 
-def parse_snapshot(data: bytes, signatures: str, channel: str) -> Policy | None:
+def parse_snapshot(data: bytes, signatures: str, channel: str) -> "Policy | None":
     """Return the policy of a snapshot, or None if it is damaged or was made from other files, channel or text."""
     text, _, crc = data.rpartition(b"crc ")
     if crc != b"%08x\n" % crc32(text):
@@ -294,7 +294,7 @@ def read(path: str, limit: int) -> bytes:
 
 
 def resolve(
-    root: str, *, channel: str, environ: "Mapping[str, str]", no_telemetry: bool = False, admin: str | None = None
+    root: str, *, channel: str, environ: "Mapping[str, str]", no_telemetry: bool = False, admin: "str | None" = None
 ) -> Policy:
     """Return the policy that holds for the journal at *root* now.  Never raises; writes nothing when it is off.
 

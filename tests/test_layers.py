@@ -29,7 +29,7 @@ HOT = {
     "carojournal.redact",
 }
 # What the first event of a journal needs besides: it starts a segment.
-FIRST_EVER = {f"carojournal.{name}" for name in ("cbor", "drops", "errors", "identity", "rotation", "spool")}
+FIRST_EVER = {f"carojournal.{name}" for name in ("cbor", "drops", "errors", "identity", "root", "rotation", "spool")}
 HOT_STDLIB = {"_thread", "fcntl", "os", "sys", "time", "zlib"}
 # Layers from the bottom; a module may import its own layer's lower neighbours and anything below.
 HOT_ORDER = (
@@ -44,6 +44,7 @@ HOT_ORDER = (
     "carojournal.redact",
     "carojournal.grammars",
     "carojournal.identity",
+    "carojournal.root",
     "carojournal.drops",
     "carojournal.spool",
     "carojournal.lanes",

@@ -9,7 +9,7 @@ from carojournal.cli.confirm import confirm
 from carojournal.cli.output import count_text, is_terminal, say, table, uses_color
 from carojournal.config import CHANNEL
 from carojournal.identity import Identity
-from carojournal.journal import check_root
+from carojournal.root import check_root
 from carojournal.times import utc_text
 
 __all__ = ["OPTIONS", "delete_remote"]

@@ -12,9 +12,9 @@ from carojournal.config import CHANNEL
 from carojournal.errors import JournalOff, UsageError
 from carojournal.export_clear import Removed, close_lanes, remove_exported
 from carojournal.identity import day_of
-from carojournal.journal import check_root
 from carojournal.locks import batch_lock
 from carojournal.reader import JournalReader
+from carojournal.root import check_root
 
 __all__ = ["OPTIONS", "export"]
 

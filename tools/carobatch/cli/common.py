@@ -7,7 +7,7 @@ from carojournal import policy
 from carojournal.cli.output import say
 from carojournal.config import CHANNEL
 from carojournal.errors import JournalOff
-from carojournal.journal import check_root
+from carojournal.root import check_root
 
 if TYPE_CHECKING:
     from carobatch.store import PackedStore
