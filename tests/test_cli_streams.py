@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from carojournal import Journal
+from carojournal import Journal, cli
 
 VERBS = (
     ("--help",),
@@ -86,3 +86,15 @@ def test_a_file_that_is_not_there_is_named_as_other_programs_do(kept, tmp_path):
         74,
         f"carojournal: {tmp_path}/absent: No such file or directory\n".encode(),
     )
+
+
+def test_ctrl_c_while_the_parser_is_being_imported_is_no_traceback(monkeypatch):
+    class Interrupted:
+        def find_spec(self, name, *_):
+            if name == "carojournal.cli.parser":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "carojournal.cli.parser", raising=False)
+    monkeypatch.delattr(cli, "parser", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert cli.main(["status"]) == 130
