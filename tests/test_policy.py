@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carojournal import config, policy
-from carojournal.policy import Policy, encode_snapshot, environment_limits, parse_snapshot, resolve, says
+from carojournal.policy import Policy, environment_limits, resolve
+from carojournal.snapshot import encode_snapshot, parse_snapshot, says
 
 TREE = os.path.dirname(os.path.dirname(config.__file__))
 NO_ADMIN = "/nonexistent/telemetry.toml"
