@@ -37,6 +37,7 @@ DROP_REASONS = {
     "unsafe_root": "the directory is a link, belongs to somebody else or is writable by others",
     "too_large": "the encoded event exceeds the format's limit",
     "busy": "every lane was locked",
+    "clock": "the system's clock stands before November 2004 or after 2099",
     "queue_full": "the collector's queue was full",
     "deadline": "the collector could not be drained before the deadline",
     "io": "any other error of the operating system",
@@ -71,7 +72,7 @@ def _parse(raw: bytes) -> tuple[str, int] | None:
     return raw[:_KEY_BYTES].rstrip().decode(), int(raw[97:117])
 
 
-def drop_reason(error: BaseException) -> str:
+def drop_reason(error: BaseException) -> str:  # noqa: PLR0911 - one line a kind of error
     """Return the reason, a key of DROP_REASONS, for what kept an event from being written."""
     if isinstance(error, errors.SpoolFull):
         return "spool_full"
@@ -83,6 +84,8 @@ def drop_reason(error: BaseException) -> str:
         return "unsafe_root"
     if isinstance(error, errors.RecordTooLarge):
         return "too_large"
+    if isinstance(error, errors.ClockUnusable):
+        return "clock"
     return "busy" if isinstance(error, errors.JournalBusy) else "bug"
 
 

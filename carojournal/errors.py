@@ -5,6 +5,7 @@ hashed or counted in bytes.  The map from class to exit code lives in `carojourn
 """
 
 __all__ = [
+    "ClockUnusable",
     "ConfigError",
     "ConsentError",
     "CorruptRecord",
@@ -83,6 +84,10 @@ class JournalIOError(JournalError):
 
 class SpoolFull(JournalIOError):
     """Everything that is left in the spool belongs to a batch under way or is quarantined: no room can be made."""
+
+
+class ClockUnusable(JournalError):
+    """The system's clock stands before November 2004 or after 2099: what is recorded now could not be read again."""
 
 
 class LaneLost(JournalError):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal"]
 
+TIME_MS_MIN, TIME_MS_MAX = 1 << 40, 4_102_444_800_000  # As `stored` has them: no event that it would refuse.
 POLICY_CHECK_MS = 1_000  # One `stat` a second is not measurable; a second is soon enough for "off".
 GENERATIONS_MAX = redact.GENERATION_MAX
 _DAY_MS = 86_400_000
@@ -298,10 +299,12 @@ class Journal:
     def _refresh(self, now_ms: int) -> None:
         """Do whatever time and process ask for: look at the policy, begin a session, recover from a fork.
 
-        Raises JournalOff, OSError, UnsafeRoot, EventRefused (a run id that was not issued here).
+        Raises JournalOff, OSError, UnsafeRoot, ClockUnusable, EventRefused (a run id that was not issued here).
         """
         if self._pid != os.getpid():
             self._after_fork()
+        if not TIME_MS_MIN <= now_ms < TIME_MS_MAX:
+            raise carojournal.errors.ClockUnusable("the system's clock stands before November 2004 or after 2099")
         with self._lock:
             if not 0 <= now_ms - self._resolved_ms < POLICY_CHECK_MS:
                 self._resolve()

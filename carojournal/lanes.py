@@ -228,8 +228,19 @@ class Lane:
             if not named:
                 self._segment, self._created_us = self._random(16), now_ms * 1000
             self.rotate(damaged=True)
-        else:
-            self._seq = seq + 1
+            return
+        self._seq = seq + 1
+        if not self._is_ours():
+            self.rotate()
+
+    def _is_ours(self) -> bool:
+        """Tell whether the segment's header, if it can be read, is of the version that we write."""
+        data = os.pread(self._descriptor, _TAIL_BYTES, 0)
+        try:
+            found = decode_record(NO_SEGMENT, data, FIRST_RECORD_OFFSET)
+        except carojournal.errors.CorruptRecord:
+            return True  # Damage costs the header only.
+        return found is None or b"gversion\x01" in data[found[1] : found[2]]
 
     def _set_span(self) -> None:
         """Take events of the segment's UTC day only, and for a limited time."""

@@ -12,9 +12,17 @@ import filelock
 import pytest
 import segments_by_hand as by_hand
 
-from carojournal import Journal, drops, identity, lanes, policy
+from carojournal import Journal, drops, frame, identity, lanes, policy, stored
 from carojournal import journal as module
-from carojournal.errors import EventRefused, JournalBusy, JournalClosed, JournalIOError, JournalOff, UsageError
+from carojournal.errors import (
+    ClockUnusable,
+    EventRefused,
+    JournalBusy,
+    JournalClosed,
+    JournalIOError,
+    JournalOff,
+    UsageError,
+)
 
 START = {"caro_version": "1.1.0", "os": "linux"}
 DAY = 86_400_000
@@ -208,7 +216,36 @@ def test_midnight_begins_a_new_session_and_a_new_segment(journal, root, clock):
     assert previous[2] == os.stat(f"{root}/segments/{closed}").st_size
 
 
-@pytest.mark.parametrize("jump", [-DAY, -10 * DAY, 400 * DAY, 100 * 365 * DAY])
+@pytest.mark.parametrize("now_ms", [0, 946_684_800_000, stored.TIME_MS_MIN - 1, stored.TIME_MS_MAX, 2**53])
+def test_a_clock_that_cannot_be_right_is_a_counted_drop(journal, root, clock, now_ms):
+    right, clock.now_ms = clock.now_ms, now_ms
+    assert not journal.record("session_start", **START)
+    with pytest.raises(ClockUnusable):
+        journal.append("session_start", **START)
+    clock.now_ms = right
+    assert journal.record("session_start", **START)
+    assert counts(root) == {"drop clock": 2}
+    assert (module.TIME_MS_MIN, module.TIME_MS_MAX) == (stored.TIME_MS_MIN, stored.TIME_MS_MAX)
+
+
+def test_a_segment_of_a_later_version_is_closed_and_not_written(journal, root, clock):
+    """After a downgrade: the framing is the same, the header says 2."""
+    journal.record("session_start", **START)
+    with open(f"{root}/lanes/0.seg", "rb") as file:
+        data = file.read()
+    found = frame.decode_record(frame.NO_SEGMENT, data, 12)
+    header = data[found[1] : found[2]].replace(b"gversion\x01", b"gversion\x02")
+    with open(f"{root}/lanes/0.seg", "r+b") as file:
+        file.seek(12)
+        file.write(frame.encode_record(frame.NO_SEGMENT, 0, header))
+    with Journal.open(clock=clock, admin="/nonexistent") as fresh:
+        segment, seq = fresh.append("session_start", **START)
+    (closed,) = os.listdir(f"{root}/segments")
+    assert segment.hex() not in closed
+    assert seq == 1
+
+
+@pytest.mark.parametrize("jump", [-DAY, -10 * DAY, 400 * DAY, 20 * 365 * DAY])
 def test_the_clock_may_jump(journal, root, clock, jump):
     for ms in (0, jump, -jump, 1):
         clock.advance(ms)

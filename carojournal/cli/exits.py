@@ -47,6 +47,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.OutputError, CANNOT_CREATE),
     (errors.JournalIOError, IO_FAILED),
     (errors.JournalBusy, RETRY),
+    (errors.ClockUnusable, RETRY),
     (errors.ConsentError, DENIED),
     (errors.ConfigError, CONFIG),
     (OSError, IO_FAILED),
