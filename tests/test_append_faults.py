@@ -191,3 +191,29 @@ def test_random_kills_over_concurrent_writers_lose_nothing_acknowledged(home, ro
     assert found <= acked + kills
     with Journal.open(root, admin="/nonexistent") as after:
         assert after.record("session_start", **START)
+
+
+def test_without_a_descriptor_for_the_module_that_counts_the_event_is_counted_in_memory(tmp_path):
+    """The first failure of a process loads modules, which a process without descriptors cannot."""
+    code = (
+        "import resource, sys\n"
+        "from carojournal import Journal\n"
+        "journal = Journal.open(sys.argv[1], admin='/nonexistent')\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))\n"
+        "assert not journal.record('session_end', session_duration_ms=1)\n"
+        "assert journal.stats['dropped'] == 1\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))\n"
+        "assert journal.record('session_end', session_duration_ms=1)\n"
+        "assert journal.stats['recorded'] == 1\n"
+    )
+    environ = {
+        "HOME": str(tmp_path),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.path.dirname(os.path.dirname(drops.__file__)),
+    }
+    root = str(tmp_path / "root")
+    with Journal.open(root, admin="/nonexistent") as journal:  # So that only the counting is in want of modules.
+        assert journal.record("session_end", session_duration_ms=1)
+    subprocess.run([sys.executable, "-c", code, root], check=True, env=environ)
+    assert drops.read_counts(root)[0]["drop descriptors"] == 1
