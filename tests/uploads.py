@@ -2,24 +2,24 @@
 
 import os
 
-from carojournal import JournalReader
-from carobatch_journals import journal_at
-
 from carobatch.cli import main as carobatch
 from carobatch.http import Client
 from carobatch.seal import seal_idle_lanes
 from carobatch.sinks import open_sink
 from carobatch.upload import Job, Upload
+from carojournal import Journal, JournalReader
+from carojournal.times import utc_text
 
 YES_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
 
 
 def consented(root, clock, consent_ms=YES_MS, **options):
-    """Open a journal that records under a yes."""
-    journal = journal_at(root, clock, **options)
-    journal._consent_ms = consent_ms
-    return journal
+    """Open a journal that records under the yes given then; 0: none."""
+    place = os.path.join(os.path.dirname(root), f"home-{consent_ms}")
+    configure(place, "", consent_ms)
+    environ = {"HOME": place}
+    return Journal.open(root, clock=clock, environ=environ, admin="/nonexistent", level="detailed", **options)
 
 
 def record(root, clock, events, consent_ms=YES_MS, step_ms=1_000):
@@ -62,11 +62,11 @@ def upload(root, url, clock, **options):
         made.client.close()
 
 
-def configure(home, text, *, consent=True):
-    """Write the user's config.toml."""
+def configure(home, text, consent_ms=YES_MS):
+    """Write the user's config.toml, with the answer yes given then, 0: none."""
     folder = os.path.join(home, ".config", "caro")
     os.makedirs(folder, exist_ok=True)
-    answer = '[telemetry.consent]\nanswer = "yes"\nversion = 1\nat = "2023-11-14T22:13:20Z"\n' if consent else ""
+    answer = f'[telemetry.consent]\nanswer = "yes"\nversion = 1\nat = "{utc_text(consent_ms)}"\n' if consent_ms else ""
     with open(os.path.join(folder, "config.toml"), "w") as file:
         file.write(f"[telemetry]\nenabled = true\n{text}\n{answer}")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from carobatch.sinks import Sink
     from carobatch.verdicts import Verdict
 
-__all__ = ["Intent", "Outbox"]
+__all__ = ["Intent", "Outbox", "standing_intents"]
 
 Runs = list[list[int]]
 
@@ -62,6 +62,21 @@ class Intent:
             for first, last in runs
             for seq in range(first, last + 1)
         }
+
+
+def _receipt_path(root: str, batch: bytes) -> str:
+    return os.path.join(root, sent.RECEIPTS, f"{sent.RECEIPT_PREFIX}{batch.hex()}.cbor")
+
+
+def standing_intents(root: str) -> list[Intent]:
+    """Return the intents that have no receipt yet, changing nothing."""
+    folder = os.path.join(root, sent.OUTBOX)
+    found = []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        value = sent.read_map(os.path.join(folder, name), "intent")
+        if value is not None and not os.path.exists(_receipt_path(root, value["batch"])):  # type: ignore[arg-type]
+            found.append(Intent(os.path.join(folder, name), value))
+    return found
 
 
 class Outbox:
@@ -112,15 +127,12 @@ class Outbox:
                 # A temporary, or an intent that a crash of the file system damaged: its events are pending.
                 os.unlink(path)
                 continue
-            receipt = sent.read_map(self._receipt_path(value["batch"]), "upload")  # type: ignore[arg-type]
+            receipt = sent.read_map(_receipt_path(self.root, value["batch"]), "upload")  # type: ignore[arg-type]
             if receipt is None:
                 found.append(Intent(path, value))
             else:
                 self._move(Intent(path, value), int(receipt["at"]))  # type: ignore[call-overload]
         return found
-
-    def _receipt_path(self, batch: bytes) -> str:
-        return self._path(sent.RECEIPTS, f"{sent.RECEIPT_PREFIX}{batch.hex()}.cbor")
 
     def settle(
         self,
@@ -143,7 +155,7 @@ class Outbox:
             "ranges": [[segment, runs] for segment, runs in sorted(accepted.items())],
             "refused": [[segment, runs] for segment, runs in sorted(refused.items())],
         }
-        path = self._receipt_path(intent.batch)
+        path = _receipt_path(self.root, intent.batch)
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
         write_file(path, dumps(receipt), overwrite=True, error=JournalIOError)
         self._move(intent, now_ms)

@@ -29,19 +29,24 @@ PAYLOAD_BYTES_MAX = 1_048_576  # Of one batch: three to four times that as JSON,
 Runs = list[list[int]]
 
 
-def is_sendable(info: "SegmentInfo", consent_ms: int) -> bool:
-    """Tell whether events of this segment may be sent under the yes given at *consent_ms* (UTC ms, 0: none)."""
+def is_sendable(info: "SegmentInfo", consent_ms: int | None) -> bool:
+    """Tell whether events of this segment may be sent under the yes given at *consent_ms* (UTC ms, 0: none).
+
+    None stands for a preview, which looks at every event.
+    """
     known = not info.schema or is_known_schema(info.schema)
-    return consent_ms != 0 and info.consent_ms == consent_ms and info.state != "open" and known
+    return known and (consent_ms is None or (consent_ms != 0 and info.consent_ms == consent_ms))
 
 
 def pending(
     reader: "JournalReader",
-    consent_ms: int,
+    consent_ms: int | None,
     accounted: "Mapping[bytes, Runs]",
     withheld: frozenset[bytes] = frozenset(),
+    *,
+    opened: bool = False,
 ) -> "Iterator[Record]":
-    """Yield the events to send, oldest segment first.
+    """Yield the events to send, oldest segment first; those of open segments only if *opened*.
 
     *accounted* are the runs of sequence numbers that receipts name, *withheld* session ids that must not be sent.
     Raises JournalIOError.
@@ -49,7 +54,7 @@ def pending(
     streams = PackedStreams()
     try:
         for group in reader.groups():
-            if not all(is_sendable(info, consent_ms) for info in group):
+            if not all(is_sendable(info, consent_ms) and (opened or info.state != "open") for info in group):
                 continue
             done = accounted.get(group[0].segment, [])
             for record in reader.of_group(group, streams):

@@ -1,4 +1,4 @@
-"""When an upload is due: slots that spread the machines of a fleet, and what the last tries say.  Pure, but for `Tries`.
+"""When an upload is due: slots that spread the machines of a fleet, and what the last tries came to.
 
     slots      one every interval, shifted by the journal's splay, which is a hash and so the same every day
     due        a slot has begun since the last success (or since the first run), and `not_before` has passed
@@ -9,8 +9,8 @@ After an outage the machines that missed their slot come back spread over a whol
 it is: the receiver sees hardly more than on any other day.  Retries within seconds would only help whoever is waiting;
 `upload --wait` does that.
 
-    sent/state.json   {"version", "since_ms", "last_success_ms", "failures", "not_before_ms", "reason", "batch",
-                       "attempts"}; damaged or missing: as if nothing was ever tried
+    sent/state.json   {"version", "since_ms", "last_success_ms", "failures", "not_before_ms", "asked_ms", "reason",
+                       "batch", "attempts"}; damaged or missing: as if nothing was ever tried
 """
 
 import hashlib
@@ -32,12 +32,17 @@ _STATE = os.path.join("sent", "state.json")
 
 @dataclass(slots=True)
 class Tries:
-    """What the last tries came to; times are UTC ms, 0: never.  `attempts` counts those of `batch` (64 hex digits)."""
+    """What the last tries came to; times are UTC ms, 0: never.
+
+    `not_before_ms` binds `run`, `asked_ms`, which is the receiver's own word, `upload` too.  `attempts` counts the
+    tries of `batch` (64 hex digits).
+    """
 
     since_ms: int = 0
     last_success_ms: int = 0
     failures: int = 0
     not_before_ms: int = 0
+    asked_ms: int = 0
     reason: str = ""
     batch: str = ""
     attempts: int = 0
@@ -49,14 +54,14 @@ def splay_ms(journal: bytes, interval_ms: int) -> int:
     return int.from_bytes(digest[:8], "big") % interval_ms
 
 
-def waits(tries: Tries, now_ms: int) -> bool:
-    """Tell whether it is too early to try.  A time so far away that only a wrong clock can have set it does not count."""
-    return now_ms < tries.not_before_ms <= now_ms + RETRY_AFTER_MS_MAX
+def waits(until_ms: int, now_ms: int) -> bool:
+    """Tell whether *until_ms* is still to come; so far away that only a wrong clock can have set it does not count."""
+    return now_ms < until_ms <= now_ms + RETRY_AFTER_MS_MAX
 
 
 def is_due(tries: Tries, now_ms: int, interval_ms: int, splay: int) -> bool:
     """Tell whether to upload now."""
-    if waits(tries, now_ms):
+    if waits(tries.not_before_ms, now_ms):
         return False
     if tries.failures:
         return True
@@ -72,18 +77,20 @@ def failed(
     retry_after_ms: int,
     interval_ms: int,
     random: "Callable[[], float]",
+    hold_ms: int = 0,
 ) -> None:
-    """Note a failure."""
+    """Note a failure; *retry_after_ms* is the receiver's word, *hold_ms* ours, as the least time to wait."""
     tries.failures += 1
     tries.reason = reason
-    wait = backoff_ms(tries.failures, retry_after_ms, interval_ms // 2, interval_ms, random)
-    tries.not_before_ms = now_ms + wait
+    least = max(retry_after_ms, hold_ms)
+    tries.not_before_ms = now_ms + backoff_ms(tries.failures, least, interval_ms // 2, interval_ms, random)
+    tries.asked_ms = now_ms + retry_after_ms if retry_after_ms else 0
 
 
 def succeeded(tries: Tries, now_ms: int) -> None:
     """Note that everything pending was delivered."""
     tries.last_success_ms = now_ms
-    tries.failures = tries.not_before_ms = tries.attempts = 0
+    tries.failures = tries.not_before_ms = tries.asked_ms = tries.attempts = 0
     tries.reason = tries.batch = ""
 
 

@@ -286,8 +286,6 @@ class Upload:
         if outcome.kind in ("done", "more"):
             timing.succeeded(tries, now_ms)
         else:
-            wait = outcome.retry_after_ms
-            if outcome.kind == verdicts.HOLD:
-                wait = max(wait, verdicts.HOLD_MS)
-            timing.failed(tries, now_ms, outcome.reason, wait, self.job.interval_ms, self.job.random)
+            asked, hold = outcome.retry_after_ms, verdicts.HOLD_MS if outcome.kind == verdicts.HOLD else 0
+            timing.failed(tries, now_ms, outcome.reason, asked, self.job.interval_ms, self.job.random, hold)
         timing.save_tries(self.job.root, tries)

@@ -6,6 +6,8 @@ __all__ = ["VERBS", "main"]
 
 # verb -> what it is for; the verb's module is `carobatch.cli.<verb>`, imported only when it is called.
 VERBS = {
+    "run": "do what is due, quietly: what cron, launchd and systemd call",
+    "upload": "send now what the user agreed to send",
     "compact": "seal, pack and merge what the journal keeps",
     "export": "write a bundle for a machine that this one cannot reach",
     "verify": "check bundles, and any BagIt directory",
