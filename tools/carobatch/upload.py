@@ -5,8 +5,9 @@
 Killed anywhere, the next run finds either the intent, and sends the same bytes again, or the receipt, and only tidies
 up.  The receiver sees a batch at least once and an event under one id always.
 
-An event that a receiver refuses by itself (400, 413, 422) is only at fault if the receiver takes others in the same
-run; until then it waits, and a receiver that refuses everything is held instead of emptying the journal into quarantine.
+An event that a receiver refuses by itself (400, 413, 422) is only at fault if the receiver takes others, in this run
+or within the day before; until then it waits, and a receiver that refuses everything is held instead of emptying the
+journal into quarantine.
 """
 
 import os
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from carobatch import deliveries, plan, timing, verdicts
 from carobatch.outbox import Outbox
 from carobatch.receipt import union
-from carojournal import deletion
+from carojournal import deletion, sent
 from carojournal.codec import dumps
 from carojournal.durable import write_file
 from carojournal.errors import JournalIOError
@@ -118,7 +119,7 @@ class Upload:
                     self._tidy()
             self._judge_suspects()
         except _Stop:
-            if outcome.batches:
+            if self._suspects and self._takes_others():
                 self._quarantine_suspects()
         self._tidy()
         self._note()
@@ -189,7 +190,7 @@ class Upload:
                 waiting += reversed(one.halves())
                 continue
             self._suspects.append((one, status))
-            if not self.outcome.batches and len(self._suspects) >= SUSPECTS_MAX:
+            if len(self._suspects) >= SUSPECTS_MAX and not self._takes_others():
                 self._judge_suspects()
 
     def _send(self, intent: "Intent") -> "tuple[Verdict, int]":
@@ -250,11 +251,19 @@ class Upload:
         data = dumps({"record": "refused", "version": 1, "batch": batch, "status": status, "events": rows})
         write_file(os.path.join(folder, f"refused-{batch.hex()}.cbor"), data, overwrite=True, error=JournalIOError)
 
+    def _takes_others(self) -> bool:
+        """Tell whether the receiver has accepted events, in this run or within the day before."""
+        since_ms = self.job.clock() - verdicts.HOLD_MS
+        return self.outcome.batches > 0 or any(
+            one.events and one.at_ms >= since_ms and one.url == self.job.sink.url
+            for one in sent.sent_batches(self.job.root)
+        )
+
     def _judge_suspects(self) -> None:
         """Quarantine events that were refused one by one, if the receiver has taken others."""
         if not self._suspects:
             return
-        if not self.outcome.batches:
+        if not self._takes_others():
             self._stop(verdicts.HOLD, f"status {self._suspects[0][1]} to everything")
         self._quarantine_suspects()
 
