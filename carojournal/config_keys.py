@@ -15,13 +15,14 @@ __all__ = ["CONSENT", "KEYS", "SECTION", "Key", "accept", "accept_text", "allowe
 
 SECTION = "telemetry"
 CONSENT = "consent"  # The record of the user's answer stands in [telemetry.consent]; it is no setting.
+TOKEN_PREFIX = "phc_"  # Of a project's key, which only writes; a personal one (phx_) reads and must go nowhere.
 TOKEN_CHARACTERS_MAX = 200  # PostHog's keys have about 47.
 TEXT_CHARACTERS_MAX = 2048  # What proxies and servers take as a URL; longer than any path that a file system takes.
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One setting: `kind` is bool, int, choice, url, proxy, path or token; `default` None stands for what `absent` says."""
+    """One setting: `kind` is bool, int, choice, url, proxy, path or token; `absent` says what None as `default` means."""
 
     kind: str
     default: bool | int | str | None
@@ -68,22 +69,23 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _ALIASES = {"level": LEVEL_ALIASES}
 
 
+_ALLOWED = {
+    "bool": "true or false",
+    "path": "an absolute path",
+    "token": f"a project's key, {TOKEN_PREFIX} and ASCII letters, digits, - and _",
+    "proxy": "http://HOST:PORT or https://HOST:PORT, without user, path, query or fragment",
+    "url": "an https:// URL without user, query or fragment (http:// for this machine only)",
+}
+
+
 def allowed(name: str) -> str:
     """Return what the key *name* may hold, for a message."""
     key = KEYS[name]
-    if key.kind == "bool":
-        return "true or false"
     if key.kind == "int":
         return f"an integer from {key.lowest} to {key.highest}"
     if key.kind == "choice":
         return f"{', '.join(key.choices[:-1])} or {key.choices[-1]}"
-    if key.kind == "path":
-        return "an absolute path"
-    if key.kind == "token":
-        return f"1 to {TOKEN_CHARACTERS_MAX} ASCII letters, digits, - and _"
-    if key.kind == "proxy":
-        return "http://HOST:PORT or https://HOST:PORT, without user, path, query or fragment"
-    return "an https:// URL without user, query or fragment (http:// for this machine only)"
+    return _ALLOWED[key.kind]
 
 
 def _loopback(host: str) -> bool:
@@ -126,11 +128,13 @@ def accept(name: str, value: object) -> bool | int | str | None:
         value = _ALIASES.get(name, {}).get(value, value)
         return value if value in key.choices else None
     if key.kind == "token":
-        plain = value.isascii() and value.replace("-", "").replace("_", "").isalnum()
-        return value if plain and len(value) <= TOKEN_CHARACTERS_MAX else None
-    if key.kind == "path":
-        return value if os.path.isabs(value) and value.isprintable() else None
-    return value if _accepts_url(value, proxy=key.kind == "proxy") else None
+        good = value.startswith(TOKEN_PREFIX) and len(value) <= TOKEN_CHARACTERS_MAX
+        good = good and value.isascii() and value[4:].replace("-", "").replace("_", "").isalnum()
+    elif key.kind == "path":
+        good = os.path.isabs(value) and value.isprintable()
+    else:
+        good = _accepts_url(value, proxy=key.kind == "proxy")
+    return value if good else None
 
 
 def accept_text(name: str, text: str) -> bool | int | str | None:

@@ -1,7 +1,7 @@
 """Receivers on the loopback: HTTPS servers under a certificate authority made on the spot, scripted per request."""
 
 import contextlib
-import datetime
+import datetime as dt
 import gzip
 import http.server
 import ipaddress
@@ -21,15 +21,15 @@ def _name(text):
 
 
 def _certificate(subject, key, issuer, issuer_key, *, names=(), authority=False):
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(_name(subject))
         .issuer_name(_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
     if names:
@@ -98,7 +98,7 @@ class Receiver:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST
+            do_GET = do_POST  # noqa: N815 - the name that http.server asks for
 
             def log_message(self, *_):
                 pass

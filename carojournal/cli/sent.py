@@ -17,7 +17,13 @@ __all__ = ["OPTIONS", "sent"]
 
 _PREFIX = 8  # Hex digits that name a batch in the list.
 OPTIONS = {
-    "batch": {"flags": ("batch",), "nargs": "?", "default": "", "metavar": "BATCH", "help": "print what was sent in this batch"},
+    "batch": {
+        "flags": ("batch",),
+        "nargs": "?",
+        "default": "",
+        "metavar": "BATCH",
+        "help": "print what was sent in this batch",
+    },
     "raw": {"help": "with BATCH: the exact bytes (URL, headers, body), whose SHA-256 the list shows"},
     "json": {"help": "print JSON"},
 }

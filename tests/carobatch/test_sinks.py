@@ -88,9 +88,7 @@ def test_caro_v1(batch):
     assert list(value) == ["batch_id", "client_timestamp", "events"]
     assert UUID8.fullmatch(value["batch_id"])
     assert value["client_timestamp"] == max(event["timestamp"] for event in value["events"])
-    assert value["events"] == [
-        {"event_id": record.event_id, **document_view(record.value)} for record in batch.records
-    ]
+    assert value["events"] == [{"event_id": record.event_id, **document_view(record.value)} for record in batch.records]
 
 
 def test_caro_array(batch):
@@ -130,7 +128,9 @@ def test_posthog_capture_v1(batch):
 
 
 def test_posthog_headers_of_a_try(batch):
-    one, two = (sink("posthog", "https://us.i.posthog.com").attempt_headers(number, NOW_MS + number) for number in (1, 2))
+    one, two = (
+        sink("posthog", "https://us.i.posthog.com").attempt_headers(number, NOW_MS + number) for number in (1, 2)
+    )
     assert (one["PostHog-Attempt"], two["PostHog-Attempt"]) == ("1", "2")
     assert one["PostHog-Request-Timestamp"] != two["PostHog-Request-Timestamp"]
 
@@ -145,7 +145,12 @@ def test_posthog_v0(batch, path):
     assert "Authorization" not in dict(request.headers)
     assert set(value["batch"][0]) == {"event", "uuid", "distinct_id", "timestamp", "properties"}
     assert old.attempt_headers(1, NOW_MS) == {}
-    for said, kind in (({"status": 1}, "accepted"), ({"status": "Ok"}, "accepted"), ({"status": 0}, "hold"), ({}, "hold")):
+    for said, kind in (
+        ({"status": 1}, "accepted"),
+        ({"status": "Ok"}, "accepted"),
+        ({"status": 0}, "hold"),
+        ({}, "hold"),
+    ):
         assert old.judge(reply(200, said), frozenset(), NOW_MS).kind == kind
 
 

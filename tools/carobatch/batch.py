@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from carobatch.sections import runs_of
 from carojournal.codec import dumps
+from carojournal.record import event_time_ms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ class Batch:
     @property
     def newest_ms(self) -> int:
         """UTC milliseconds of the newest event: stands for the client's time, so that a retry has the same bytes."""
-        return max(int(record.value["timestamp"]) for record in self.records)  # type: ignore[call-overload]
+        return max(event_time_ms(record.payload) for record in self.records)
 
     def counts(self) -> dict[str, int]:
         """Return event -> how many."""
@@ -67,7 +68,7 @@ class Batch:
 
     def sessions(self) -> list[bytes]:
         """Return the session ids (16 bytes) of the events."""
-        return sorted({record.value["session_id"] for record in self.records})  # type: ignore[type-var,arg-type]
+        return sorted({session for record in self.records if isinstance(session := record.value["session_id"], bytes)})
 
     def halves(self) -> "tuple[Batch, Batch]":
         """Return two batches of half the events each; there must be two at least."""

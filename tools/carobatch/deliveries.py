@@ -89,7 +89,7 @@ def _packed(path: str, done: Accounted) -> _File | None:
 def _loss_payload(loss: dict[str, object]) -> bytes:
     carried = {row["reason"]: [row["segments"], row["events"], row["bytes"]] for row in loss["carried"]}  # type: ignore[attr-defined]
     keys = ("reason", "segment", "first_seq", "last_seq", "events", "bytes")
-    return spool.encode_loss(*(loss[key] for key in keys), carried)  # type: ignore[arg-type]
+    return spool.encode_loss(*[loss[key] for key in keys], carried)  # type: ignore[arg-type,call-arg]
 
 
 def reclaim(reader: "JournalReader", done: Accounted) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
-import requests.certs
+import requests.utils
 
 from carojournal.errors import ConfigError
 
@@ -106,7 +106,7 @@ def _trust(ca_file: str | None) -> ssl.SSLContext:
     elif os.path.isdir(folder) and os.listdir(folder):
         context.load_verify_locations(capath=folder)
     else:
-        context.load_verify_locations(cafile=requests.certs.where())
+        context.load_verify_locations(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
     return context
 
 

@@ -51,7 +51,8 @@ class Intent:
     @property
     def sessions(self) -> frozenset[bytes]:
         """The session ids of the events."""
-        return frozenset(self.value["sessions"])  # type: ignore[arg-type]
+        listed: list[bytes] = self.value["sessions"]  # type: ignore[assignment]
+        return frozenset(listed)
 
     def events(self) -> dict[str, tuple[bytes, int]]:
         """Return event id -> (segment, seq)."""

@@ -114,5 +114,3 @@ def make_job(
         interval_ms=target.interval_ms,
         batches_max=batches_max,
     )
-
-

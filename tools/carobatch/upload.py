@@ -46,8 +46,9 @@ _DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What an upload needs.  `allowed()` returns the time of the yes (UTC ms) if sending is allowed now, else 0;
-    `may_ask()` tells whether requests to delete may be delivered, which outlive the user's own off.
+    """What an upload needs.
+
+    `allowed()` returns the time of the yes (UTC ms) if sending is allowed now, else 0; `may_ask()` tells whether requests to delete may be delivered, which outlive the user's own off.
 
     `clock()` is UTC ms, `random()` 0 <= x < 1; `batches_max` 0 means all.
     """
@@ -231,13 +232,17 @@ class Upload:
         outcome.events += len(events) - len(verdict.again) - len(verdict.refused)
         outcome.quarantined += len(verdict.refused)
         outcome.rejected += verdict.rejected
-        outcome.counts.update(intent.value["counts"])  # type: ignore[arg-type]
+        counts: dict[str, int] = intent.value["counts"]  # type: ignore[assignment]
+        outcome.counts.update(counts)
         if verdict.again:
             self._stop(verdicts.LATER, "the receiver wants some events again", verdict.retry_after_ms)
 
     def _quarantine(self, batch: bytes, status: int, refused: dict[bytes, list[list[int]]]) -> None:
         """Keep what the receiver refused for good: the events are good by our rules, so they are kept as they are."""
-        wanted = {segment: {seq for first, last in runs for seq in range(first, last + 1)} for segment, runs in refused.items()}
+        wanted = {
+            segment: {seq for first, last in runs for seq in range(first, last + 1)}
+            for segment, runs in refused.items()
+        }
         rows: list[dict[str, object]] = []
         missing = sum(map(len, wanted.values()))
         for record in self._pending():
@@ -272,9 +277,7 @@ class Upload:
         for batch, status in suspects:
             request = self.job.sink.render(batch)
             intent = self._outbox.write(batch, request, self.job.sink, self._consent_ms, self.job.clock())
-            self._settle(
-                intent, verdicts.Verdict(verdicts.ACCEPTED, refused=frozenset(intent.events())), status
-            )
+            self._settle(intent, verdicts.Verdict(verdicts.ACCEPTED, refused=frozenset(intent.events())), status)
 
     def _tidy(self) -> None:
         """Reclaim what is accounted for, fold receipts, bound the copies."""

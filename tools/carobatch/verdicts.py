@@ -29,6 +29,7 @@ RETRY_AFTER_MS_MAX = 604_800_000  # A week: a wrong date in one header must not 
 
 ACCEPTED, LATER, SPLIT, ISOLATE, HOLD, FAILURE = "accepted", "later", "split", "isolate", "hold", "failure"
 _LATER = frozenset((408, 425, 429, *range(500, 600)))
+_APART = {413: SPLIT, 400: ISOLATE, 422: ISOLATE}
 _DENIED = frozenset((401, 402, 403))
 
 
@@ -60,10 +61,8 @@ def judge_status(answer: "Reply | Failure", now_ms: int) -> Verdict | None:
     wait = parse_retry_after(answer.headers, now_ms)  # type: ignore[union-attr]
     if status in _LATER:
         return Verdict(LATER, reason, wait)
-    if status == 413:
-        return Verdict(SPLIT, reason, wait)
-    if status in (400, 422):
-        return Verdict(ISOLATE, reason, wait)
+    if status in _APART:
+        return Verdict(_APART[status], reason, wait)
     if 300 <= status < 400:
         return Verdict(FAILURE, f"{reason}: redirects are not followed", wait)
     return Verdict(HOLD, f"{reason}: not allowed" if status in _DENIED else reason, wait)
@@ -93,9 +92,7 @@ def _http_date(text: str) -> int | None:
         return None
 
 
-def backoff_ms(
-    failures: int, retry_after_ms: int, base_ms: int, cap_ms: int, random: "Callable[[], float]"
-) -> int:
+def backoff_ms(failures: int, retry_after_ms: int, base_ms: int, cap_ms: int, random: "Callable[[], float]") -> int:
     """Return how long to wait after that many failures in a row: max(Retry-After, full jitter over 2^n of *base_ms*).
 
     Full jitter is a time drawn evenly from 0 to min(*cap_ms*, *base_ms* * 2^failures); *random* yields 0 <= x < 1.

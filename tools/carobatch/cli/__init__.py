@@ -8,6 +8,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "run": "do what is due, quietly: what cron, launchd and systemd call",
     "upload": "send now what the user agreed to send",
+    "schedule": "have cron, launchd or systemd call run every hour",
     "compact": "seal, pack and merge what the journal keeps",
     "export": "write a bundle for a machine that this one cannot reach",
     "verify": "check bundles, and any BagIt directory",

@@ -75,7 +75,10 @@ def upload(
     if outcome.kind in ("done", "more"):
         return 0
     if not json:
-        say("; ".join(text for text in (summary(outcome), f"not everything was sent: {outcome.reason}") if text), "carobatch")
+        say(
+            "; ".join(text for text in (summary(outcome), f"not everything was sent: {outcome.reason}") if text),
+            "carobatch",
+        )
     return RETRY
 
 

@@ -1,9 +1,9 @@
 """Wire formats: how a batch becomes one request, and what an answer to it means.
 
 A sink is judgement without I/O: `render` returns the exact bytes, the same for the same batch at any time; `judge`
-turns a 2xx answer into a verdict (every other status has one in `verdicts`, which a sink may sharpen); `attempt_headers`
-are the few that differ from try to try; `deletion` is the request that asks the receiver to delete sessions, or None
-where a client cannot ask.
+turns a 2xx answer into a verdict (every other status has one in `verdicts`, which a sink may sharpen);
+`attempt_headers` are the few that differ from try to try; `deletion` is the request that asks the receiver to delete
+sessions, or None where a client cannot ask.
 """
 
 import hashlib
@@ -58,5 +58,5 @@ def open_sink(name: str, endpoint: str, key: str = "") -> Sink:
     if not endpoint and not default:
         raise ConfigError(f"endpoint: wire_format {name} has none of its own")
     sink: Sink = getattr(import_module(f"carobatch.sinks.{module}"), kind)(endpoint or default, key)
-    sink.target = hashlib.sha256("\n".join((name, sink.url, key)).encode()).digest()
+    sink.target = hashlib.sha256(f"{name}\n{sink.url}\n{key}".encode()).digest()
     return sink

@@ -50,7 +50,12 @@ if TYPE_CHECKING:
 __all__ = ["V1_PATH", "PostHog"]
 
 V1_PATH = "/i/v1/analytics/events"
-_LIBRARY = {"$process_person_profile": False, "$geoip_disable": True, "$lib": "carojournal", "$lib_version": __version__}
+_LIBRARY = {
+    "$process_person_profile": False,
+    "$geoip_disable": True,
+    "$lib": "carojournal",
+    "$lib_version": __version__,
+}
 _OK, _DROP, _RETRY = ("ok", "warning"), "drop", "retry"
 _OWN = ("event", "timestamp", "session_id")
 
