@@ -15,14 +15,14 @@ __all__ = ["CONSENT", "KEYS", "SECTION", "Key", "accept", "accept_text", "allowe
 
 SECTION = "telemetry"
 CONSENT = "consent"  # The record of the user's answer stands in [telemetry.consent]; it is no setting.
-TOKEN_PREFIX = "phc_"  # Of a project's key, which only writes; a personal one (phx_) reads and must go nowhere.
+KEY_PREFIX = "phc_"  # Of a project's key, which only writes; a personal one (phx_) reads and must go nowhere.
 TOKEN_CHARACTERS_MAX = 200  # PostHog's keys have about 47.
 TEXT_CHARACTERS_MAX = 2048  # What proxies and servers take as a URL; longer than any path that a file system takes.
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One setting: `kind` is bool, int, choice, url, proxy, path or token; `absent` says what None as `default` means."""
+    """One setting: `kind` is bool, int, choice, url, proxy, path or token; `absent` is what a `default` None means."""
 
     kind: str
     default: bool | int | str | None
@@ -36,9 +36,7 @@ class Key:
 KEYS: dict[str, Key] = {
     "enabled": Key("bool", None, "keep events at all", absent="the channel's default: beta true, ga false"),
     "level": Key("choice", "standard", "how much is kept", choices=LEVELS),
-    "batch_interval_hours": Key(
-        "int", 24, "hours between two uploads", lowest=1, highest=8_760
-    ),
+    "batch_interval_hours": Key("int", 24, "hours between two uploads", lowest=1, highest=8_760),
     "offline_spool_max_mb": Key(
         "int", 10, "megabytes (10^6 bytes) that the journal may take on this disk", lowest=1, highest=100_000
     ),
@@ -51,9 +49,7 @@ KEYS: dict[str, Key] = {
         "how a batch is written",
         choices=("caro-v1", "caro-array", "posthog", "otlp"),
     ),
-    "ca_file": Key(
-        "path", None, "certificates (PEM) to trust instead of the system's", absent="the system's"
-    ),
+    "ca_file": Key("path", None, "certificates (PEM) to trust instead of the system's", absent="the system's"),
     "proxy": Key("proxy", None, "proxy for uploads; never taken from the environment"),
     "posthog_key": Key("token", None, "the project's key, for the wire format posthog"),
     "channel": Key(
@@ -72,7 +68,7 @@ _ALIASES = {"level": LEVEL_ALIASES}
 _ALLOWED = {
     "bool": "true or false",
     "path": "an absolute path",
-    "token": f"a project's key, {TOKEN_PREFIX} and ASCII letters, digits, - and _",
+    "token": f"a project's key, {KEY_PREFIX} and ASCII letters, digits, - and _",
     "proxy": "http://HOST:PORT or https://HOST:PORT, without user, path, query or fragment",
     "url": "an https:// URL without user, query or fragment (http:// for this machine only)",
 }
@@ -128,7 +124,7 @@ def accept(name: str, value: object) -> bool | int | str | None:
         value = _ALIASES.get(name, {}).get(value, value)
         return value if value in key.choices else None
     if key.kind == "token":
-        good = value.startswith(TOKEN_PREFIX) and len(value) <= TOKEN_CHARACTERS_MAX
+        good = value.startswith(KEY_PREFIX) and len(value) <= TOKEN_CHARACTERS_MAX
         good = good and value.isascii() and value[4:].replace("-", "").replace("_", "").isalnum()
     elif key.kind == "path":
         good = os.path.isabs(value) and value.isprintable()

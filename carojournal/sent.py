@@ -8,8 +8,9 @@
 <batch> is the batch id, 64 hex digits.  All are deterministic CBOR maps.
 
     intent   record "intent", version 1, batch (32 bytes), sink, target (32 bytes: a hash of sink, url and key), url,
-             headers [[name, value]], body, sha256 (32 bytes: over URL, headers and body, see below), day (days since 1970), consent (UTC ms of the yes), created (UTC
-             ms), identities [[segment, runs, sha256]], sessions [16 bytes], counts {event: number}
+             headers [[name, value]], body, sha256 (32 bytes: over URL, headers and body, see below), day (days since
+             1970), consent (UTC ms of the yes), created (UTC ms), identities [[segment, runs, sha256]], sessions
+             [16 bytes], counts {event: number}
     receipt  record "upload", version 1, batch, sink, url, sha256, day, at (UTC ms), status (HTTP), counts, rejected,
              ranges [[segment, runs]] accepted, refused [[segment, runs]] in quarantine
     uploads  record "uploads", version 1, segments [16 bytes] (delivered whole, and removed; the newest SEGMENTS_MAX),

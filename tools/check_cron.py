@@ -47,7 +47,9 @@ def main() -> int:
             daemon.wait()
             entry.remove()
         after = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False).stdout
-    print(f"cron {'ran' if ran else 'did not run'} the entry; the crontab is {'' if after == before else 'not '}as before")
+    print(
+        f"cron {'ran' if ran else 'did not run'} the entry; the crontab is {'' if after == before else 'not '}as before"
+    )
     return 0 if ran and after == before else 1
 
 

@@ -9,14 +9,18 @@ import uuid
 import pytest
 from conftest import GENERATED
 from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from schema_strategies import any_event, payload
 from uploads import consented
 
 from carobatch import plan
 from carobatch.http import Failure, Reply
 from carobatch.seal import seal_idle_lanes
 from carobatch.sinks import SINKS, open_sink
-from carojournal import JournalReader, deletion
+from carobatch.sinks.caro import document_text, encode
+from carojournal import JournalReader, codec, deletion
 from carojournal.document import document_view
 from carojournal.errors import ConfigError
 
@@ -89,6 +93,12 @@ def test_caro_v1(batch):
     assert UUID8.fullmatch(value["batch_id"])
     assert value["client_timestamp"] == max(event["timestamp"] for event in value["events"])
     assert value["events"] == [{"event_id": record.event_id, **document_view(record.value)} for record in batch.records]
+
+
+@given(any_event(), st.integers(0, 3), st.integers(1 << 40, 4_102_444_799_999))
+def test_the_text_of_an_event_is_that_of_its_document(event, generation, time_ms):
+    value = codec.loads(payload(*event, time_ms=time_ms, generation=generation))
+    assert document_text(value) == encode(document_view(value))
 
 
 def test_caro_array(batch):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from carobatch.sections import runs_of
 from carojournal.codec import dumps
-from carojournal.record import event_time_ms
+from carojournal.record import derive_event_id, event_time_ms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +45,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events (ascending by segment and seq) of one UTC day (`day` counts from 1970-01-01)."""
+    """Events (ascending by segment and seq) of one UTC day (`day` counts from 1970-01-01).
+
+    `events` maps their ids to (segment, seq), in the order of `records`.
+    """
 
     records: "tuple[Record, ...]"
     day: int
     identities: Identities = field(repr=False)
     id: bytes
+    events: dict[str, tuple[bytes, int]] = field(repr=False)
 
     @property
     def uuid(self) -> str:
@@ -90,7 +94,8 @@ def batch_of(records: "Sequence[Record]", day: int) -> Batch:
         ]
         for segment, rows in slices.items()
     ]
-    return Batch(ordered, day, identities, hashlib.sha256(dumps(identities)).digest())
+    events = {derive_event_id(record.segment, record.seq): (record.segment, record.seq) for record in ordered}
+    return Batch(ordered, day, identities, hashlib.sha256(dumps(identities)).digest(), events)
 
 
 def batch_uuid(batch: bytes) -> str:

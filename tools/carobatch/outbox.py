@@ -30,11 +30,12 @@ Runs = list[list[int]]
 class Intent:
     """One batch that is decided on: the request, and which events it carries."""
 
-    __slots__ = ("path", "value")
+    __slots__ = ("_events", "path", "value")
 
-    def __init__(self, path: str, value: dict[str, object]) -> None:
+    def __init__(self, path: str, value: dict[str, object], events: dict[str, tuple[bytes, int]] | None = None) -> None:
         self.path = path
         self.value = value
+        self._events = events
 
     @property
     def batch(self) -> bytes:
@@ -56,13 +57,15 @@ class Intent:
 
     def events(self) -> dict[str, tuple[bytes, int]]:
         """Return event id -> (segment, seq)."""
-        rows: list[tuple[bytes, Runs, bytes]] = self.value["identities"]  # type: ignore[assignment]
-        return {
-            derive_event_id(segment, seq): (segment, seq)
-            for segment, runs, _ in rows
-            for first, last in runs
-            for seq in range(first, last + 1)
-        }
+        if self._events is None:
+            rows: list[tuple[bytes, Runs, bytes]] = self.value["identities"]  # type: ignore[assignment]
+            self._events = {
+                derive_event_id(segment, seq): (segment, seq)
+                for segment, runs, _ in rows
+                for first, last in runs
+                for seq in range(first, last + 1)
+            }
+        return self._events
 
 
 def _receipt_path(root: str, batch: bytes) -> str:
@@ -115,7 +118,7 @@ class Outbox:
         path = self._path(sent.OUTBOX, f"{batch.id.hex()}.cbor")
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
         write_file(path, dumps(value), overwrite=True, error=JournalIOError)
-        return Intent(path, value)
+        return Intent(path, value, batch.events)
 
     def intents(self) -> list[Intent]:
         """Return the intents that a run left behind, settling those that have a receipt; damaged ones go."""

@@ -164,9 +164,7 @@ class Systemd(_Files):
             self._call(["systemctl", "--user", "daemon-reload"], checked=False)
 
 
-def open_scheduler(
-    system: str, plan: Plan, call: "Callable[..., tuple[int, str]]" = _call
-) -> Cron | Launchd | Systemd:
+def open_scheduler(system: str, plan: Plan, call: "Callable[..., tuple[int, str]]" = _call) -> Cron | Launchd | Systemd:
     """Return the scheduler called *system* (one of `schedule.SYSTEMS`); *call* runs a program (tests)."""
     if system == "cron":
         return Cron(plan, call)

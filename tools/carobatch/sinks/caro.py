@@ -24,6 +24,7 @@ Deletion: POST to `deletions` beside the endpoint, {"request": 32 hex digits, "s
 with an empty body or a JSON object confirms it.  The receiver must take the same request twice.
 """
 
+import functools
 import gzip
 import json
 from typing import TYPE_CHECKING
@@ -31,15 +32,18 @@ from urllib.parse import urlsplit, urlunsplit
 
 from carobatch.batch import Request
 from carobatch.verdicts import ACCEPTED, HOLD, Verdict, judge_status
-from carojournal.document import document_view
+from carojournal.document import generation_id
+from carojournal.events import EVENTS
 from carojournal.times import utc_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from carobatch.batch import Batch
     from carobatch.http import Failure, Reply
     from carojournal.deletion import Request as Deletion
 
-__all__ = ["GZIP_LEVEL", "CaroArray", "CaroV1", "answer_object", "compressed", "encode", "event_texts"]
+__all__ = ["GZIP_LEVEL", "CaroArray", "CaroV1", "answer_object", "compressed", "document_text", "encode", "event_texts"]
 
 GZIP_LEVEL = 6  # Level 9 takes twice the time for 1 % less.
 UNKNOWN_VERSION = "unknown"
@@ -54,7 +58,60 @@ def compressed(data: bytes) -> bytes:
 
 def event_texts(batch: "Batch") -> list[str]:
     """Return the JSON text of every event of *batch*."""
-    return [encode({"event_id": record.event_id, **document_view(record.value)}) for record in batch.records]
+    return [
+        f'{{"event_id":"{event}",{document_text(record.value)[1:]}'
+        for event, record in zip(batch.events, batch.records, strict=True)
+    ]
+
+
+@functools.cache
+def _fields(event: str) -> list[tuple[str, str, str]]:
+    """Return (field, its key as JSON, group) in the schema's order."""
+    return [(key, f"{encode(key)}:", group) for key, (_, _, _, group) in EVENTS[event][1].items()]
+
+
+@functools.lru_cache(maxsize=4_096)
+def _text(_kind: type, value: "str | float | bool") -> str:
+    """Return the JSON of a value; its type is part of the key, because 1 == True == 1.0."""
+    return encode(value)
+
+
+def document_text(value: "Mapping[str, object]") -> str:
+    """Return the JSON of `document_view`, which this must equal, in a fifth of the time: most values are words."""
+    event, time_ms, session = value["event"], value["timestamp"], value["session_id"]
+    assert isinstance(event, str)
+    assert isinstance(time_ms, int)
+    assert isinstance(session, bytes)
+    parts: list[str] = []
+    groups: dict[str, int] = {}
+    for key, label, group in _fields(event):
+        if key not in value:
+            continue
+        found = value[key]
+        text = label + (encode(found) if type(found) is list else _text(type(found), found))  # type: ignore[arg-type]
+        if not group:
+            parts.append(text)
+        elif group in groups:
+            parts[groups[group]] += f",{text}"
+        else:
+            groups[group] = len(parts)
+            parts.append(f'"{group}":{{{text}')
+    for at in groups.values():
+        parts[at] += "}"
+    run, ordinal = value["run_id"], value.get("generation")
+    if isinstance(ordinal, int) and isinstance(run, bytes):
+        parts.insert(0, f'"generation_id":"{_generation(run, ordinal)}"')
+    body = "," + ",".join(parts) if parts else ""
+    second = _second(time_ms // 1000)
+    return f'{{"event":"{event}","timestamp":"{second}.{time_ms % 1000:03d}Z","session_id":"{session.hex()}"{body}}}'
+
+
+_generation = functools.lru_cache(maxsize=64)(generation_id)
+
+
+@functools.lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return utc_text(seconds * 1000)[:-5]
 
 
 def answer_object(answer: "Reply") -> dict[str, object] | None:
