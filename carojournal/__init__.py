@@ -7,29 +7,49 @@ the module is imported when such a line runs for the first time.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from carojournal import cbordecode as cbordecode  # re-exported for type checkers
+    from carojournal import batches as batches  # these are re-exported for type checkers
+    from carojournal import cbordecode as cbordecode
     from carojournal import drops as drops
     from carojournal import errors as errors
     from carojournal import grammars as grammars
+    from carojournal import identity as identity
+    from carojournal import refusal as refusal
+    from carojournal import root as root
+    from carojournal import rotation as rotation
     from carojournal import shape as shape
     from carojournal import spool as spool
+    from carojournal import tally as tally
     from carojournal.collector import Collector
     from carojournal.journal import Journal
     from carojournal.reader import JournalReader
-    from carojournal.redact import Accepted, Refused, check
+    from carojournal.redact import Accepted, check
+    from carojournal.refusal import Refused
 
 __all__ = ["Accepted", "Collector", "Journal", "JournalReader", "Refused", "__version__", "check"]
 
 __version__ = "0.1.0"
 
-_RARELY_NEEDED = ("cbordecode", "drops", "errors", "grammars", "shape", "spool")
+_RARELY_NEEDED = (
+    "batches",
+    "cbordecode",
+    "drops",
+    "errors",
+    "grammars",
+    "identity",
+    "refusal",
+    "root",
+    "rotation",
+    "shape",
+    "spool",
+    "tally",
+)
 
 _HOMES = {
     "Accepted": "redact",
     "Collector": "collector",
     "Journal": "journal",
     "JournalReader": "reader",
-    "Refused": "redact",
+    "Refused": "refusal",
     "check": "redact",
 }
 
@@ -45,5 +65,5 @@ def __getattr__(name: str) -> object:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":
     return sorted(__all__)

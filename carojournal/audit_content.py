@@ -3,61 +3,21 @@
 Formats are recognised by their bytes, not by a file's name.  Nothing is believed: a checksum that does not hold makes a
 record no less audited, and bytes that decode as nothing of ours are searched for CBOR text strings.
 
-What the recorder itself made is no finding where it stands in its place and has its exact form: 16- and 32-byte ids and
-hashes, counters and times of bookkeeping records, lines of the identity, lock, policy, drops and BagIt files.
+What our own programs made is no finding where it stands in its place and has its exact form: see `audit_own`.
 """
 
 import json
 import re
 from collections.abc import Iterator
 
-from carojournal import codec, drops, events, frame, redact
-from carojournal.audit_sources import is_own_name
+from carojournal import codec, frame
+from carojournal.audit_own import KNOWN_KEYS, foreign, foreign_words, is_own_text
 from carojournal.errors import MalformedCBOR
 from carojournal.patterns import scan, scan_value
 from carojournal.patterns.texts import vetoes
 
 __all__ = ["KNOWN_KEYS", "content_hits"]
 
-# Keys of the records that the recorder writes about itself, and of exports.
-_BOOKKEEPING = (
-    *("record", "version", "segment", "segments", "created", "lane", "consent", "previous", "schema", "writer", "seal"),
-    *("count", "bytes", "sha256", "loss", "reason", "first_seq", "last_seq", "events", "carried", "seq", "level"),
-    *("batch_id", "client_timestamp", "event_type", "event_id", "sections", "content", "frame", "checked", "size"),
-    *("records", "losses", "gaps", "source", "sealed", "damaged", "torn"),
-    *("export_version", "exported_at", "event_count", "generation_id"),
-)
-KNOWN_KEYS = frozenset(
-    {*_BOOKKEEPING, *events.ENVELOPE, *events.RECORDER_OWNED, *events.GROUPS, *events.EVENTS}
-    | {field for _, fields in events.EVENTS.values() for field in fields}
-    | {alias for aliases in events.FIELD_ALIASES.values() for alias in aliases}
-)
-
-_DROPS_WORDS = {*drops.DROP_REASONS, *redact.REASONS, *KNOWN_KEYS, redact.UNKNOWN}
-
-_OWN_BYTES = {"session_id": 16, "run_id": 16, "segment": 16, "sha256": 32, "schema": 32, "checked": 32}
-_OWN_NUMBERS = frozenset(
-    ("created", "consent", "timestamp", "bytes", "first_seq", "last_seq", "events", "seq", "count")
-)
-_OWN_NUMBER_MAX = 1 << 53  # Microseconds since 1970 stay below until 2255.
-_OWN_TEXT = {
-    **dict.fromkeys(("session_id", "run_id", "segment", "event_id", "id", "batch_id", "journal"), r"[0-9a-f-]{32,36}"),
-    **dict.fromkeys(
-        ("sha256", "schema", "schema_hash", "redaction_hash", "manifest_sha256", "batch_id"), "[0-9a-f]{64}"
-    ),
-    "writer": r"carojournal[ /-]\d{1,3}\.\d{1,3}\.\d{1,3}",
-}
-_OWN_LINE = re.compile(
-    r"carojournal(?:-policy)? \d{1,3}(?: [0-9a-f]{8})?|(?:journal|secret) [0-9a-f]{32} [0-9a-f]{8}|"
-    r"(?:created|rotate) \d{1,16} [0-9a-f]{8}|session 20\d\d-\d\d-\d\d [0-9a-f]{32} [0-9a-f]{8}|"
-    r"[0-9a-f]{32} \d{16} \d{13} [0-9a-f]{8}|files [0-9a-f:.-]{1,64} [0-9a-f:.-]{1,64}|crc [0-9a-f]{8}|"
-    r"(?:cap_bytes|consent_ms) \d{1,16}|Bagging-Date: 20\d\d-\d\d-\d\d|Payload-Oxum: \d{1,20}\.\d{1,12}|"
-    r"BagIt-Version: 1\.0|Tag-File-Character-Encoding: UTF-8|"
-    r"(?:External-Identifier|Bag-Group-Identifier): [0-9a-f-]{32,36}"
-)
-_SUM_LINE = re.compile(r"[0-9a-f]{64} [ *](\S{1,255})")
-_DROPS_LINE = re.compile(r"(drop|refuse) ([\w.<> -]{1,94}?) +\d{20} [0-9a-f]{8} ?")
-_POLICY_LINE = re.compile(r"(?:channel|mode|level|source) ([\w.:-]{1,64})")
 _BYTES, _TEXT = 2, 3  # CBOR major types
 _PRINTABLE = re.compile(rb"[ -~]{6,}")
 _LOOSE_CHARS_MIN = 4  # In undecodable bytes, shorter text strings are chance.
@@ -133,6 +93,8 @@ def _sequence(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _text(text: str) -> Iterator[tuple[str, str]]:
+    if is_own_text(text):
+        return
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -143,7 +105,7 @@ def _text(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _line(line: str, where: str) -> Iterator[tuple[str, str]]:
-    if not line.strip() or _OWN_LINE.fullmatch(line):
+    if not line.strip():
         return
     if line.lstrip()[:1] in ("{", "["):
         try:
@@ -153,44 +115,13 @@ def _line(line: str, where: str) -> Iterator[tuple[str, str]]:
         else:
             yield from _value(value, where)
             return
-    yield from ((where, rule) for word in _words(line) for rule in scan(word))
-
-
-def _words(line: str) -> list[str]:
-    """Return what of *line* must be telemetry: single words in a line of ours, the whole line otherwise."""
-    if found := _DROPS_LINE.fullmatch(line):
-        return [word for word in found[2].split() if word not in _DROPS_WORDS]
-    if found := _POLICY_LINE.fullmatch(line):
-        return [found[1]]
-    if (found := _SUM_LINE.fullmatch(line)) and is_own_name(found[1]):
-        return []
-    return [line.strip()]
+    yield from ((where, rule) for word in foreign_words(line) for rule in scan(word))
 
 
 def _value(value: object, where: str) -> Iterator[tuple[str, str]]:
-    for hit in scan_value(_foreign(value, ""), KNOWN_KEYS):
+    for hit in scan_value(foreign(value, ""), KNOWN_KEYS):
         pointer = "".join(f"/{part}" for part in hit.path)
         yield (where + pointer) or "/", hit.rule
-
-
-def _foreign(value: object, key: str) -> object:
-    """Return *value* with None for what the recorder made."""
-    if isinstance(value, dict):
-        return {below: _foreign(item, below if isinstance(below, str) else "") for below, item in value.items()}
-    if isinstance(value, list):
-        inner = "segment" if key == "previous" and len(value) == 3 else key
-        return [_foreign(item, "bytes" if inner == "segment" and type(item) is int else inner) for item in value]
-    return None if _is_own(value, key) else value
-
-
-def _is_own(value: object, key: str) -> bool:
-    if isinstance(value, bytes):
-        return len(value) == _OWN_BYTES.get(key)
-    if type(value) is int:
-        return key in _OWN_NUMBERS and 0 <= value <= _OWN_NUMBER_MAX
-    if isinstance(value, str) and key in _OWN_TEXT:
-        return re.fullmatch(_OWN_TEXT[key], value) is not None
-    return isinstance(value, str) and key in ("path", "file", "name") and len(value) > 20 and is_own_name(value)
 
 
 def _strings(data: bytes, where: str) -> Iterator[tuple[str, str]]:

@@ -33,8 +33,11 @@ _IDENTITY = r"(?:\d{10,20}-)?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-
 _OWN_NAME = re.compile(
     rf"{_IDENTITY}(?:\.seg~?|\.cborseq(?:\.zst)?|\.json|\.receipt(?:\.json)?)?|\d{{1,3}}\.(?:seg~?|lock)|"
     r"[0-9a-f]{64}(?:\.\w{1,12})?|"
+    r"carojournal-[0-9a-f]{8}-[0-9a-f]{4}-\d{6}(?:\.tar\.zst(?:\.age)?)?|"
+    r"bundle-\d{6}\.json|acks\.json|receipt-[0-9a-f]{8}-\d{6}-[0-9a-f]{8}\.json(?:\.sig)?|"
     r"bagit\.txt|bag-info\.txt|(?:tag)?manifest-sha256\.txt|carojournal\.json|README(?:\.txt|\.md)?|"
-    r"journal|policy|drops|batch\.lock|lanes|segments|packed|outbox|receipts|sent|quarantine|data"
+    r"journal|policy|drops|batch\.lock|deletion-requests|migrated|"
+    r"lanes|segments|packed|outbox|receipts|received|sent|quarantine|data"
 )
 
 

@@ -1,75 +1,26 @@
-"""Deterministic CBOR encoder for the closed schema (RFC 8949 section 4.2.1).  Hot path: no imports.
+"""Deterministic CBOR encoder for the closed schema (RFC 8949 section 4.2.1).
 
 Only what a record may hold: unsigned integers below 2**64, text, bytes, booleans, null, arrays, maps with text keys and
 the 101 confidence scores.  Off the hot path everything uses cbor2, which tests hold this module against byte for byte.
 It exists because importing cbor2 costs 13-25 ms, more than the whole start-up budget.
+
+What an ordinary event needs of it stands in `frame`, so that a first append loads one module less; the rest is here,
+for whoever starts a segment or records a list.
 """
+
+from carojournal.frame import encode_head, encode_int, encode_score, encode_text
 
 __all__ = ["encode", "encode_bytes", "encode_head", "encode_int", "encode_map", "encode_score", "encode_text"]
 
-_MAJOR_UINT = 0x00
 _MAJOR_BYTES = 0x40
-_MAJOR_TEXT = 0x60
 _MAJOR_ARRAY = 0x80
 _MAJOR_MAP = 0xA0
-
-_SCORES: dict[float, bytes] = {}
-
-
-def encode_head(major: int, argument: int) -> bytes:
-    """Return the shortest head for *major* (top three bits set, 0x00-0xE0) and *argument* (0 to 2**64 - 1).
-
-    Raises ValueError outside that range.
-    """
-    if argument < 0:
-        raise ValueError("negative argument")
-    if argument < 24:
-        return bytes((major | argument,))
-    if argument < 0x100:
-        return bytes((major | 24, argument))
-    if argument < 0x10000:
-        return bytes((major | 25,)) + argument.to_bytes(2, "big")
-    if argument < 0x100000000:
-        return bytes((major | 26,)) + argument.to_bytes(4, "big")
-    if argument < 0x10000000000000000:
-        return bytes((major | 27,)) + argument.to_bytes(8, "big")
-    raise ValueError("argument exceeds 64 bits")
-
-
-def encode_int(value: int) -> bytes:
-    """Return the encoding of an unsigned integer below 2**64."""
-    return encode_head(_MAJOR_UINT, value)
+_SCORES = tuple([hundredths / 100 for hundredths in range(101)])  # The only floats of the schema.
 
 
 def encode_bytes(value: bytes) -> bytes:
     """Return the encoding of a byte string."""
     return encode_head(_MAJOR_BYTES, len(value)) + value
-
-
-def encode_text(value: str) -> bytes:
-    """Return the encoding of a text string (UTF-8)."""
-    raw = value.encode()
-    return encode_head(_MAJOR_TEXT, len(raw)) + raw
-
-
-def encode_score(value: float) -> bytes:
-    """Return the shortest float encoding that keeps *value* exactly (RFC 8949 section 4.2.1)."""
-    done = _SCORES.get(value)
-    if done is None:
-        from struct import error, pack, unpack
-
-        for head, form in ((b"\xf9", ">e"), (b"\xfa", ">f")):
-            try:
-                raw = pack(form, value)
-            except (OverflowError, error):
-                continue
-            if unpack(form, raw)[0] == value:
-                done = head + raw
-                break
-        else:
-            done = b"\xfb" + pack(">d", value)
-        _SCORES[value] = done
-    return done
 
 
 def encode_map(pairs: dict[str, object]) -> bytes:
@@ -93,8 +44,8 @@ def encode(value: object) -> bytes:  # noqa: PLR0911 - one line a type
         return b"\xf4"
     if value is None:
         return b"\xf6"
-    if kind is float:
-        return encode_score(value)  # type: ignore[arg-type]
+    if kind is float and value in _SCORES:
+        return encode_score(_SCORES.index(value))
     if kind is dict:
         return encode_map(value)  # type: ignore[arg-type]
     if kind is list or kind is tuple:

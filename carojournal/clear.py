@@ -15,7 +15,9 @@ points to the wrong place costs nothing.
 """
 
 import contextlib
+import errno
 import os
+import stat
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import TYPE_CHECKING
@@ -23,11 +25,12 @@ from typing import TYPE_CHECKING
 from carojournal import deletion, drops, policy, spool
 from carojournal.closed import hold_lanes, take_from_lanes
 from carojournal.durable import sync_directory
-from carojournal.errors import JournalBusy, JournalIOError, JournalUnavailable
+from carojournal.errors import JournalBusy, JournalIOError, JournalUnavailable, LaneLost
 from carojournal.identity import IDENTITY, open_identity
-from carojournal.journal import check_root
 from carojournal.locks import BATCH_LOCK, batch_lock
 from carojournal.migrate_ledger import LEDGER
+from carojournal.root import check_root
+from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,12 +77,15 @@ def _check(root: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:
-        with open(os.open(os.path.join(root, IDENTITY), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            ours = file.read(13) == b"carojournal 1"
+        ours = read_file(os.path.join(root, IDENTITY), 13) == b"carojournal 1"
     except FileNotFoundError:
         ours = False
         if not os.listdir(root):
             return False
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EINVAL):  # A link or a pipe says nothing; the lanes may.
+            raise
+        ours = False
     if not ours and not os.path.isdir(os.path.join(root, "lanes")):
         raise JournalUnavailable(f"{root} is not a journal")
     return True
@@ -105,8 +111,7 @@ def survey(root: str) -> Kept:
         for folder, name, size in spool.usage(root)
         if (_is_ours(name) if not folder else folder.split(os.sep)[0] in _FOLDERS or name.endswith(".seg"))
     ]
-    sent = deletion.was_sent(root, deletion.read_identity(root))
-    return Kept(len(found), sum(found), sent, len(deletion.pending(root)))
+    return Kept(len(found), sum(found), _was_sent(root), len(deletion.pending(root)))
 
 
 def _count(path: str) -> int:
@@ -114,6 +119,8 @@ def _count(path: str) -> int:
     if os.path.basename(os.path.dirname(path)) not in ("segments", "packed") or path.endswith(".tmp"):
         return 0
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return 0
         return sum(loss[3] for loss in spool.describe(path))
     except OSError:
         return 0
@@ -175,14 +182,13 @@ def clear(root: str, now_ms: int, *, remove_root: bool, random: "Callable[[int],
         if not remove_root or os.path.lexists(os.path.join(root, BATCH_LOCK)):
             held.enter_context(batch_lock(root))
         held.enter_context(_no_migration(root))
-        sent = deletion.was_sent(root, deletion.read_identity(root))
+        sent = _was_sent(root)
         requests = len(deletion.pending(root))
         lanes = hold_lanes(root, held)
-        take_from_lanes(root, lanes, policy.CAP_BYTES_DEFAULT, now_ms, random)
+        for number in lanes:
+            _take(root, number, now_ms, random, gone)
         if not remove_root:
             _replace_identity(root, now_ms, random)
-        for number in lanes:
-            os.truncate(os.path.join(root, "lanes", f"{number}.lock"), 0)
         for path in list(_files(root)):
             gone.remove(path)
         for folder in _FOLDERS[1:]:
@@ -194,6 +200,28 @@ def clear(root: str, now_ms: int, *, remove_root: bool, random: "Callable[[int],
         error = gone.problem
         raise JournalIOError("remove", str(error.filename or root), error.errno, error.strerror or "") from error
     return Cleared(gone.events, gone.files, gone.bytes, sent, requests, left, not os.path.lexists(root))
+
+
+def _was_sent(root: str) -> bool:
+    """Tell whether anything was sent; an identity that cannot be read must not keep the rest from being deleted."""
+    try:
+        identity = deletion.read_identity(root)
+    except OSError:
+        identity = None
+    return deletion.was_sent(root, identity)
+
+
+def _take(root: str, number: int, now_ms: int, random: "Callable[[int], bytes]", gone: _Removal) -> None:
+    """Move a lane's segment to the closed ones, whose lock the caller holds; what is no segment goes at once."""
+    lane = os.path.join(root, "lanes", str(number))
+    try:
+        take_from_lanes(root, (number,), policy.CAP_BYTES_DEFAULT, now_ms, random)
+    except (OSError, LaneLost):
+        gone.remove(f"{lane}.seg")
+    try:
+        os.truncate(f"{lane}.lock", 0)
+    except OSError as error:
+        gone.problem = gone.problem or error
 
 
 def _replace_identity(root: str, now_ms: int, random: "Callable[[int], bytes]") -> None:

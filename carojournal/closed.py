@@ -11,9 +11,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from carojournal.cbor import encode_map
-from carojournal.frame import LABEL, NO_SEGMENT, encode_record
-from carojournal.lanes import LANES_MAX, Lane, encode_header
+from carojournal.frame import encode_record
+from carojournal.lanes import LANES_MAX, Lane
 from carojournal.locks import lane_lock
+from carojournal.rotation import encode_header, encode_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,10 +30,9 @@ def encode_closed(segment: bytes, created_us: int, losses: "Iterable[bytes]", ev
     *segment* is its uuid (16 bytes), *created_us* UTC microseconds.  Raises RecordTooLarge.
     """
     header = encode_header(segment, created_us, NO_LANE, 0, None)
-    parts = [LABEL, encode_record(NO_SEGMENT, 0, header)]
-    parts += [encode_record(segment, seq, payload) for seq, payload in enumerate([*losses, *events], 1)]
-    body = b"".join(parts)
-    count = len(parts) - 1
+    payloads = [*losses, *events]
+    body = encode_start(segment, header, payloads)
+    count = 1 + len(payloads)
     seal = encode_map({"record": "seal", "count": count, "bytes": len(body), "sha256": sha256(body).digest()})
     return body + encode_record(segment, count, seal)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from carojournal.refusal import Refused
+
     _Queue = SimpleQueue["_Event | _Refusals | threading.Event"]
     _Event = tuple[int, str, dict[str, object]]  # (UTC ms, type, fields), as Journal.append_timed takes them
 
@@ -44,9 +46,9 @@ class _Refusals:
 
     __slots__ = ("events", "keys")
 
-    def __init__(self, found: redact.Accepted | redact.Refused) -> None:
+    def __init__(self, found: "redact.Accepted | Refused") -> None:
         self.keys = [f"refuse {event} {field} {reason}" for event, field, reason in found.refusals]
-        self.events = 1 if isinstance(found, redact.Refused) else 0
+        self.events = 0 if isinstance(found, redact.Accepted) else 1
 
 
 def _copied(fields: dict[str, object]) -> dict[str, object]:
@@ -93,6 +95,7 @@ class Collector:
         self._overflow = bytearray()
         self._stop_at: float | None = None
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()  # Only ever tried, never waited for.
 
     def __enter__(self) -> "Self":
         return self
@@ -142,12 +145,18 @@ class Collector:
             self._begin()
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._write_all, args=(self._queue,), name="carojournal", daemon=True)
-        self._thread = thread
+        """Start the thread, once: of two, one would outlive `close` and keep it waiting."""
+        if not self._starting.acquire(blocking=False):
+            return
         try:
-            thread.start()
+            if self._thread is None:
+                thread = threading.Thread(target=self._write_all, args=(self._queue,), name="carojournal", daemon=True)
+                self._thread = thread
+                thread.start()
         except RuntimeError:  # No thread to be had now: the next event tries again, and `close` writes what is left.
             self._thread = None
+        finally:
+            self._starting.release()
 
     def flush(self, deadline_s: float | None = None) -> bool:
         """Wait until all that is queued is written, at most *deadline_s* seconds; return whether it is."""

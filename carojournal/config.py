@@ -9,7 +9,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from carojournal import paths
+from carojournal import policy
 from carojournal.config_files import load
 from carojournal.config_keys import KEYS
 from carojournal.events import LEVELS
@@ -31,7 +31,7 @@ RACY_WHOLE_SECONDS_NS = 2_000_000_000
 
 def load_for(environ: "Mapping[str, str]", admin: str | None = None) -> Settings:
     """Return what the files of *environ*'s user and the administrator's file (default: the platform's) say."""
-    return load(paths.config_file(environ), paths.admin_file(environ) if admin is None else admin)
+    return load(policy.config_file(environ), policy.admin_file(environ) if admin is None else admin)
 
 
 def resolve_files(config_path: str, admin_path: str, channel: str) -> Policy:
@@ -69,13 +69,13 @@ def refresh_snapshot(root: str, config_path: str, admin_path: str, signatures: s
     *signatures* are the files' signatures from before this call, as `policy.encode_snapshot` takes them.  Nothing is
     written where there is no journal yet: looking at a policy makes no directories.
     """
-    policy = resolve_files(config_path, admin_path, channel)
-    if policy.mode != "off" and "!" not in signatures:
+    found = resolve_files(config_path, admin_path, channel)
+    if found.mode != "off" and "!" not in signatures:
         now_ns = time.time_ns()
         if all(_is_settled(signature, now_ns) for signature in signatures.split(" ")):
             with contextlib.suppress(OSError):
-                _write_snapshot(root, encode_snapshot(policy, signatures))
-    return policy
+                _write_snapshot(root, encode_snapshot(found, signatures))
+    return found
 
 
 def _mode_rows(settings: Settings, base: Policy, limits: tuple[str, str]) -> list[tuple[str, str, str]]:

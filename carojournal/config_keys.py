@@ -14,6 +14,7 @@ from carojournal.events import LEVEL_ALIASES, LEVELS
 __all__ = ["CONSENT", "KEYS", "SECTION", "Key", "accept", "accept_text", "allowed", "plain_name"]
 
 SECTION = "telemetry"
+NAME_CHARACTERS_MAX = 32  # The longest key of ours has 20.
 CONSENT = "consent"  # The record of the user's answer stands in [telemetry.consent]; it is no setting.
 KEY_PREFIX = "phc_"  # Of a project's key, which only writes; a personal one (phx_) reads and must go nowhere.
 TOKEN_CHARACTERS_MAX = 200  # PostHog's keys have about 47.
@@ -147,6 +148,9 @@ def accept_text(name: str, text: str) -> bool | int | str | None:
 
 
 def plain_name(key: str) -> str:
-    """Return an unknown key's name for a message: as it is if it is a bare TOML key, else `<unknown>`."""
-    bare = key.isascii() and key.replace("_", "").replace("-", "").isalnum() and len(key) <= 40
-    return key if bare else "<unknown>"
+    """Return an unknown key's name for a message: as it is if it looks like a name of ours mistyped, else `<unknown>`.
+
+    Small letters and "_" only: a token that somebody pasted in the wrong place has digits, capitals or hyphens.
+    """
+    ours = key.isascii() and key.islower() and key.replace("_", "").isalpha() and len(key) <= NAME_CHARACTERS_MAX
+    return key if ours else "<unknown>"

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-from carojournal import asking, paths, policy
+from carojournal import asking, policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ def forbidden_by(environ: "Mapping[str, str]", *, no_telemetry: bool = False) ->
 
 def _plainly_decided(environ: "Mapping[str, str]", channel: str, admin: str | None) -> Outcome | None:
     """Return what snapshot and file plainly say: no TOML is parsed, which keeps start-up short."""
-    if policy.resolve(paths.journal_root(environ), channel=channel, environ=environ, admin=admin).mode == "on":
+    if policy.resolve(policy.journal_root(environ), channel=channel, environ=environ, admin=admin).mode == "on":
         return Outcome("yes", "recorded")
     try:
-        data = policy.read(paths.config_file(environ), policy.CONFIG_BYTES_MAX)
+        data = policy.read(policy.config_file(environ), policy.CONFIG_BYTES_MAX)
     except OSError:
         return None
     off = policy.says(data, b"enabled", b"false")

@@ -24,6 +24,7 @@ from carojournal.durable import sync_directory
 from carojournal.errors import JournalIOError, JournalUnavailable
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX, Identity, line
 from carojournal.lines import good_lines
+from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,13 +62,9 @@ def read_identity(root: str) -> Identity | None:
     """Return the identity of the journal at *root* without writing anything, None if there is none.  Raises OSError."""
     path = os.path.join(root, IDENTITY)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return Identity(path, read_file(path, IDENTITY_BYTES_MAX), os.urandom)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        return Identity(path, os.read(descriptor, IDENTITY_BYTES_MAX), os.urandom)
-    finally:
-        os.close(descriptor)
 
 
 def _append(root: str, name: str, data: bytes) -> None:
@@ -158,14 +155,9 @@ def requests(root: str) -> list[Request]:
     """Return every whole request at *root*, oldest first; an absent file holds none.  Raises JournalIOError."""
     path = os.path.join(root, REQUESTS)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        data = read_file(path, REQUESTS_BYTES_MAX)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except OSError as error:
-        raise JournalIOError("open", path, error.errno, error.strerror or "") from error
-    try:
-        with open(descriptor, "rb") as file:
-            data = file.read(REQUESTS_BYTES_MAX)
     except OSError as error:
         raise JournalIOError("read", path, error.errno, error.strerror or "") from error
     heads: dict[str, tuple[int, int]] = {}

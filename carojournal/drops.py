@@ -19,7 +19,9 @@ import fcntl
 import os
 from zlib import crc32
 
-__all__ = ["DROPS", "DROP_REASONS", "LINE_BYTES", "add_counts", "create_drops", "read_counts"]
+from carojournal import errors
+
+__all__ = ["DROPS", "DROP_REASONS", "LINE_BYTES", "add_counts", "create_drops", "drop_reason", "read_counts"]
 
 DROPS = "drops"
 LINE_BYTES = 128
@@ -41,6 +43,20 @@ DROP_REASONS = {
     "bug": "an error in carojournal itself",
 }
 
+_ERRNO_REASONS = {
+    1: "permission",
+    13: "permission",
+    23: "descriptors",
+    24: "descriptors",
+    27: "disk_full",
+    28: "disk_full",
+    30: "read_only",
+    40: "unsafe_root",
+    62: "unsafe_root",
+    69: "disk_full",
+    122: "disk_full",
+}
+
 assert _KEY_BYTES + 1 + 20 + 1 + 8 + 2 == LINE_BYTES
 
 
@@ -53,6 +69,21 @@ def _parse(raw: bytes) -> tuple[str, int] | None:
     if raw[118:] != b"%08x \n" % crc32(raw[:118]):
         return None
     return raw[:_KEY_BYTES].rstrip().decode(), int(raw[97:117])
+
+
+def drop_reason(error: BaseException) -> str:
+    """Return the reason, a key of DROP_REASONS, for what kept an event from being written."""
+    if isinstance(error, errors.SpoolFull):
+        return "spool_full"
+    if isinstance(error, OSError):
+        return _ERRNO_REASONS.get(error.errno or 0, "io")
+    if isinstance(error, errors.JournalIOError):
+        return "disk_full" if error.detail == "short write" else "io"
+    if isinstance(error, errors.UnsafeRoot):
+        return "unsafe_root"
+    if isinstance(error, errors.RecordTooLarge):
+        return "too_large"
+    return "busy" if isinstance(error, errors.JournalBusy) else "bug"
 
 
 def create_drops(root: str) -> None:

@@ -47,7 +47,7 @@ LEVEL_ALIASES = {"normal": "standard", "verbose": "detailed"}
 ENVELOPE = ("event", "run_id", "timestamp", "generation", "session_id")
 RECORDER_OWNED = ("timestamp", "session_id", "run_id", "event_id", "id", "batch_id", "client_timestamp")
 
-TYPES: dict[str, tuple[object, ...]] = {
+TYPES: "dict[str, tuple[object, ...]]" = {
     "os": (
         "enum",
         ("macos", "linux", "windows", "freebsd", "openbsd", "netbsd", "dragonfly", "illumos", "solaris", "aix")
@@ -127,7 +127,7 @@ TYPES: dict[str, tuple[object, ...]] = {
     "tokens": ("int", 1_000_000, 9_999, 100),
 }
 
-EVENTS: dict[str, tuple[int, dict[str, tuple[str, int, bool, str]]]] = {
+EVENTS: "dict[str, tuple[int, dict[str, tuple[str, int, bool, str]]]]" = {
     "session_start": (
         MINIMAL,
         {
@@ -215,7 +215,7 @@ EVENT_ALIASES = {
     "safety_validation": "safety_triggered",
     "backend_error": "error_occurred",
 }
-FIELD_ALIASES: dict[str, dict[str, str]] = {
+FIELD_ALIASES: "dict[str, dict[str, str]]" = {
     "session_start": {"version": "caro_version", "shell_type": "shell", "platform": "os", "backend": "primary"},
     "session_end": {"duration_ms": "session_duration_ms"},
     "command_generated": {"backend": "backend_used", "duration_ms": "inference_time_ms"},
@@ -224,7 +224,7 @@ FIELD_ALIASES: dict[str, dict[str, str]] = {
     "error_occurred": {"backend_used": "backend"},
 }
 GROUPS = ("platform", "backend_config", "safety_result")
-ALIASES: dict[str, dict[str, str]] = {
+ALIASES: "dict[str, dict[str, str]]" = {
     "os": {"darwin": "macos", "win32": "windows", "dragonflybsd": "dragonfly", "sunos": "solaris"},
     "arch": {"arm64": "aarch64", "amd64": "x86_64", "x64": "x86_64", "i386": "x86", "i686": "x86", "386": "x86"},
     "shell": {"power_shell": "powershell", "pwsh": "powershell", "nu": "nushell"},

@@ -22,7 +22,7 @@ from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError, OutputError
 from carojournal.export import planned
 from carojournal.json_stream import Scanner, gunzip
-from carojournal.lanes import closed_name
+from carojournal.rotation import closed_name
 
 if TYPE_CHECKING:
     import contextlib

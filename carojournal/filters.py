@@ -7,7 +7,7 @@ journal; what was typed is not repeated.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from carojournal import grammars
+from carojournal import grammars, redact
 from carojournal.errors import UsageError
 from carojournal.events import ALIASES, EVENT_ALIASES, EVENTS, TYPES
 from carojournal.query import FIELDS, IDS, Query
@@ -17,7 +17,7 @@ __all__ = ["event_choice", "id_prefix", "parse_filters"]
 ID_DIGITS_MIN = 4  # Fewer match by accident.
 
 _GRAMMARS: dict[str, tuple[Callable[[str], bool], str]] = {
-    "version": (grammars.is_version, "a version, X.Y.Z"),
+    "version": (redact.is_version, "a version, X.Y.Z"),
     "code": (grammars.is_error_code, "an error code such as E1234"),
     "model": (grammars.is_model, "a known model name or other"),
 }

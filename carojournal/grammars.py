@@ -1,11 +1,14 @@
-"""Closed grammars of the three text fields that are no enum.  Hot on first sight of a value; no regex, linear.
+"""Closed grammars of the text fields that are no enum.  Hot on first sight of such a value; no regex, linear.
 
-version     X.Y or X.Y.Z, optionally "-alpha", "-beta" or "-rc" with ".N"   (caro's own releases)
 error code  "E" and four digits, or one of caro's and TLS's published names (RFC 8446 section 6)
 model       words of public model families, sizes, quantisations and tunings, in any order after a first family name
+
+The third one, of caro's versions, stands in `redact`: every session's first event has one, and no model.
 """
 
-__all__ = ["ERROR_CODES", "MODEL_FAMILIES", "MODEL_WORDS", "is_error_code", "is_model", "is_version"]
+from carojournal.redact import is_number
+
+__all__ = ["ERROR_CODES", "MODEL_FAMILIES", "MODEL_WORDS", "is_error_code", "is_model"]
 
 _DIGITS = "0123456789"
 _SEPARATORS = "-_:./"
@@ -69,23 +72,6 @@ _ALSO_WORDS = frozenset(
 )
 
 
-def is_version(text: str) -> bool:
-    """Tell whether *text* is X.Y or X.Y.Z of caro's releases, with an optional -alpha, -beta or -rc and .N.
-
-    The first number has one digit, the second two, the third three: addresses, dates and telephone numbers do not fit.
-    """
-    core, dash, tag = text.partition("-")
-    parts = core.split(".")
-    if not 2 <= len(parts) <= 3:
-        return False
-    if not all(_is_number(part, digits) for part, digits in zip(parts, (1, 2, 3), strict=False)):
-        return False
-    if not dash:
-        return True
-    word, dot, number = tag.partition(".")
-    return word in ("alpha", "beta", "rc") and (not dot or _is_number(number, 2))
-
-
 def is_error_code(text: str) -> bool:
     """Tell whether *text* is "E" and four digits, or one of the published names."""
     if len(text) == 5 and text[0] == "E":
@@ -135,14 +121,7 @@ def _model_token(token: str) -> int:
     if size[:1] in ("a", "e"):
         size = size[1:]
     parts = size.split("x")
-    return 0 if len(parts) <= 2 and all(_is_number(part, 4) for part in parts) else -1
-
-
-def _is_number(text: str, digits: int) -> bool:
-    """Tell whether *text* has 1 to *digits* decimal digits and no leading zero."""
-    if not 0 < len(text) <= digits or not all(letter in _DIGITS for letter in text):
-        return False
-    return text == "0" or text[0] != "0"
+    return 0 if len(parts) <= 2 and all(is_number(part, 4) for part in parts) else -1
 
 
 def _is_date(text: str) -> bool:

@@ -1,4 +1,6 @@
-"""The identity file `journal`: who this journal is, and the session ids it has used.  Hot path.
+"""The identity file `journal`: who this journal is, and the session ids it has used.
+
+Once a day on the hot path: as long as the file has what a process needs, `journal` reads it and never comes here.
 
 Text, append-only, one fact a line, each line closed by the CRC-32 (8 hex digits) of what stands before it:
 
@@ -19,15 +21,25 @@ import time
 from zlib import crc32
 
 import carojournal
+from carojournal.frame import good_words
+from carojournal.policy import IDENTITY, IDENTITY_BYTES_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["IDENTITY", "Identity", "day_of", "issue_run", "line", "open_identity", "run_on"]
+__all__ = [
+    "IDENTITY",
+    "IDENTITY_BYTES_MAX",
+    "Identity",
+    "day_of",
+    "issue_run",
+    "line",
+    "open_identity",
+    "run_on",
+    "uuid_digits",
+]
 
-IDENTITY = "journal"
-IDENTITY_BYTES_MAX = 4_000_000  # 60 bytes a day: a file that large is not ours.
 _DAY_MS = 86_400_000
 _NONCE_BYTES = 8  # Of a run id's 16 bytes: runs of one journal on one day do not collide.
 _TAG_BYTES = 8  # The others: a stray UUID passes for an issued run id once in 2**60.
@@ -45,20 +57,6 @@ def line(text: str) -> bytes:
     return b"%b %08x\n" % (raw, crc32(raw))
 
 
-def _good_lines(data: bytes, start: int, prefix: bytes) -> "list[bytes]":
-    """Return the words after *prefix* of every good line from *start* on."""
-    found = []
-    while (at := data.find(b"\n" + prefix, start)) >= 0:
-        end = data.find(b"\n", at + 1)
-        if end < 0:
-            break
-        text, _, crc = data[at + 1 : end].rpartition(b" ")
-        if crc == b"%08x" % crc32(text):
-            found.append(text[len(prefix) :])
-        start = end
-    return found
-
-
 class Identity:
     """The journal's pseudonym and secret, and today's session id; all 16 random bytes."""
 
@@ -72,7 +70,7 @@ class Identity:
         self.secret = self._first(b"secret ", 16)
 
     def _first(self, prefix: bytes, size: int) -> bytes:
-        for words in _good_lines(self.data, 0, prefix):
+        for words in good_words(self.data, prefix):
             if len(words) == 2 * size:
                 return bytes.fromhex(words.decode())
         # The line is damaged (verify says so): the journal goes on under a new pseudonym.
@@ -89,7 +87,7 @@ class Identity:
         prefix = b"session %b " % day.encode()
         for _ in range(2):
             rotated = self.data.rfind(b"\nrotate ")
-            for words in _good_lines(self.data, max(rotated, 0), prefix):
+            for words in good_words(self.data, prefix, max(rotated, 0)):
                 if len(words) == 32:
                     return bytes.fromhex(words.decode())
             self.append(f"session {day} {self._random(16).hex()}")
@@ -97,10 +95,14 @@ class Identity:
             "read", self._path, None, "a session line that was just written is not there"
         )
 
+    def issue_run(self, now_ms: int) -> bytes:
+        """Return a new run id (16 bytes) of the UTC day of *now_ms*, that `run_on` recognises in other processes."""
+        return issue_run(self.secret, day_of(now_ms), self._random)
+
     def history(self) -> "list[tuple[str, bytes]]":
         """Return (day, session id) of every session that this journal has used, oldest first."""
         found = []
-        for words in _good_lines(self.data, 0, b"session "):
+        for words in good_words(self.data, b"session "):
             day, _, text = words.decode().partition(" ")
             found.append((day, bytes.fromhex(text)))
         return found
@@ -189,3 +191,12 @@ def run_on(secret: bytes, run: bytes, time_ms: int) -> bytes | None:
         if _tag(secret, run[:_NONCE_BYTES], day.encode())[:_TAG_BYTES] == run[_NONCE_BYTES:]:
             return _tag(secret, run, today.encode()) if ago else run
     return None
+
+
+def uuid_digits(given: object) -> str:
+    """Return the 32 hexadecimal digits of a UUID, as text or as a `uuid.UUID`; "" for anything else."""
+    name = str(given) if type(given) is str or type(given).__module__ == "uuid" else ""
+    digits = name.replace("-", "")
+    if len(name) not in (32, 36) or len(digits) != 32 or digits.strip("0123456789abcdefABCDEF"):
+        return ""
+    return digits

@@ -10,6 +10,9 @@ same and raises.  Under `off` neither looks at the disk.
 Everything that is expensive happens once: policy, identity and lane are looked up at the first event, not at `open`.
 The policy is looked at again once a second while events come in, so that `carojournal off` reaches hosts that are
 running.
+
+This is the part of the class that an ordinary first event needs; `batches` and `tally` are the rest of it, each loaded
+when one of its functions runs for the first time.
 """
 
 import os
@@ -18,119 +21,80 @@ from _thread import allocate_lock
 from os import getpid
 
 import carojournal
-from carojournal import paths, policy, redact
-from carojournal.events import EVENTS, LEVEL_ALIASES, LEVELS
-from carojournal.identity import IDENTITY, Identity, day_of, open_identity
+from carojournal import policy, redact
+from carojournal.events import LEVEL_ALIASES, LEVELS
+from carojournal.frame import good_words
 from carojournal.lanes import LANES_MAX, Lane
+from carojournal.policy import IDENTITY, IDENTITY_BYTES_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
+    from typing import Any
 
-__all__ = ["Journal", "check_root", "make_root"]
+__all__ = ["Journal"]
 
 POLICY_CHECK_MS = 1_000  # One `stat` a second is not measurable; a second is soon enough for "off".
 GENERATIONS_MAX = redact.GENERATION_MAX
 _DAY_MS = 86_400_000
 _STARTS_GENERATION = "command_generated"
 _FOLLOWS_GENERATION = ("command_executed", "safety_triggered")
-_ERRNO_REASONS = {
-    28: "disk_full",
-    122: "disk_full",
-    69: "disk_full",
-    27: "disk_full",
-    13: "permission",
-    1: "permission",
-}
-_ERRNO_REASONS |= {30: "read_only", 23: "descriptors", 24: "descriptors", 40: "unsafe_root", 62: "unsafe_root"}
 
 
-def make_root(root: str) -> None:
-    """Make the journal's directories, readable by the owner only.  Raises OSError."""
-    os.makedirs(os.path.dirname(root), 0o700, exist_ok=True)
-    for folder in (root, f"{root}/lanes", f"{root}/segments"):
-        try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            continue
+def _read_ids(root: str, today: str) -> "tuple[bytes, bytes, tuple[int, int]] | None":
+    """Return the journal's pseudonym, *today*'s session id, and (inode, bytes) of the identity file that has them.
 
-
-def check_root(root: str) -> None:
-    """Refuse a root that is a link, is not ours, or that others may write to.  Raises UnsafeRoot, OSError."""
-    status = os.lstat(root)
-    kind = status.st_mode & 0o170000
-    if kind == 0o120000:
-        raise carojournal.errors.UnsafeRoot(root, "is a symbolic link")
-    if kind != 0o040000:
-        raise carojournal.errors.UnsafeRoot(root, "is not a directory")
-    if status.st_uid != os.geteuid():
-        raise carojournal.errors.UnsafeRoot(root, "belongs to another user")
-    if status.st_mode & 0o022:
-        raise carojournal.errors.UnsafeRoot(root, "is writable by others (chmod go-w)")
-
-
-def _is_safe(root: str) -> bool:
-    """Tell whether *root* may be written to: a count must not end up where an event may not."""
+    None if it lacks one of them, which `identity` can make.  Raises OSError.
+    """
     try:
-        check_root(root)
-    except (OSError, carojournal.errors.UnsafeRoot):
-        return False
-    return True
-
-
-def _reason(error: BaseException) -> str:
-    """Return the drop reason (`drops.DROP_REASONS`) for what kept an event from being written."""
-    if isinstance(error, carojournal.errors.SpoolFull):
-        return "spool_full"
-    if isinstance(error, OSError):
-        return _ERRNO_REASONS.get(error.errno or 0, "io")
-    if isinstance(error, carojournal.errors.JournalIOError):
-        return "disk_full" if error.detail == "short write" else "io"
-    if isinstance(error, carojournal.errors.UnsafeRoot):
-        return "unsafe_root"
-    if isinstance(error, carojournal.errors.RecordTooLarge):
-        return "too_large"
-    return "busy" if isinstance(error, carojournal.errors.JournalBusy) else "bug"
+        descriptor = os.open(f"{root}/{IDENTITY}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        data = os.read(descriptor, min(status.st_size, IDENTITY_BYTES_MAX))
+    finally:
+        os.close(descriptor)
+    names = good_words(data, b"journal ")
+    sessions = good_words(data, b"session %b " % today.encode(), max(data.rfind(b"\nrotate "), 0))
+    if not names or not sessions or len(names[0]) != 32 or len(sessions[0]) != 32:
+        return None
+    seen = (status.st_ino, status.st_size)
+    return bytes.fromhex(names[0].decode()), bytes.fromhex(sessions[0].decode()), seen
 
 
 class Journal:
     """A host's handle on its journal; safe to share between threads and to carry across `fork`."""
 
-    def __init__(  # noqa: PLR0913 - `open` is the front door and documents them
+    def __init__(
         self,
         root: str,
+        asked: "dict[str, Any]",
         *,
-        channel: str,
         level: int,
         mode: str,
-        run: bytes | None,
+        run: "bytes | None",
         durability: str,
-        environ: "Mapping[str, str]",
         clock: "Callable[[], int]",
         random: "Callable[[int], bytes]",
-        no_telemetry: bool,
-        admin: str | None,
     ) -> None:
         self.root = root
-        self._channel = channel
+        self._asked = asked
         self._level = level
         self._mode = mode
         self._given_run = run
         self._sync = durability == "each"
-        self._environ = environ
         self._clock = clock
         self._random = random
-        self._no_telemetry = no_telemetry
-        self._admin = admin
         self._lock = allocate_lock()
         self._tally = allocate_lock()
         self._closed = False
         self._checked = False
         self._lanes: list[Lane] = []
-        self._identity: Identity | None = None
+        self._pseudonym = b""
         self._identity_seen = (-1, -1)
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._run = b""
         self._session = b""
         self._day = 0
@@ -141,6 +105,7 @@ class Journal:
         self._reasons: dict[str, int] = {}
         self._pending: dict[str, int] = {}
         self._resolve()
+        self._resolved_ms = clock() // 1_000_000
 
     @classmethod
     def open(  # noqa: PLR0913 - keyword-only, each with a default
@@ -148,17 +113,17 @@ class Journal:
         dir: "str | os.PathLike[str] | None" = None,  # noqa: A002 - the documented name
         *,
         channel: str = "beta",
-        level: str | None = None,
-        mode: str | None = None,
-        run: bytes | str | None = None,
+        level: "str | None" = None,
+        mode: "str | None" = None,
+        run: "bytes | str | None" = None,
         durability: str = "os",
         environ: "Mapping[str, str] | None" = None,
         clock: "Callable[[], int]" = time.time_ns,
         random: "Callable[[int], bytes]" = os.urandom,
         no_telemetry: bool = False,
-        admin: str | None = None,
+        admin: "str | None" = None,
     ) -> "Journal":
-        """Return a journal at *dir* (default: `paths.journal_root`).  Nothing is created before the first event.
+        """Return a journal at *dir* (default: `policy.journal_root`).  Nothing is created before the first event.
 
         *channel* is the host's release channel, "beta" or "ga".  *level* and *mode* can narrow what the user chose,
         never widen it.  *run* continues a run: 16 bytes, or 32 hexadecimal digits, as `identity.issue_run` issued them;
@@ -169,39 +134,36 @@ class Journal:
         Raises UsageError for a word that is none of the allowed ones.
         """
         environ = os.environ if environ is None else environ
-        if channel not in policy.CHANNELS:
-            raise carojournal.errors.UsageError(f"channel is one of {', '.join(policy.CHANNELS)}")
-        if mode is not None and mode not in policy.MODES:
-            raise carojournal.errors.UsageError(f"mode is one of {', '.join(policy.MODES)}")
         level = LEVEL_ALIASES.get(level or "detailed", level or "detailed")
-        if level not in LEVELS:
-            raise carojournal.errors.UsageError(f"level is one of {', '.join(LEVELS)}")
-        if durability not in ("os", "each"):
-            raise carojournal.errors.UsageError("durability is one of os, each")
+        for name, word, words in (
+            ("channel", channel, policy.CHANNELS),
+            ("mode", mode or "on", policy.MODES),
+            ("level", level, LEVELS),
+            ("durability", durability, ("os", "each")),
+        ):
+            if word not in words:
+                raise carojournal.errors.UsageError(f"{name} is one of {', '.join(words)}")
         if isinstance(run, str):
             try:
                 run = bytes.fromhex(run)
             except ValueError:
                 run = b""
         return cls(
-            paths.journal_root(environ) if dir is None else os.path.abspath(os.fspath(dir)),
-            channel=channel,
+            policy.journal_root(environ) if dir is None else os.path.abspath(os.fspath(dir)),
+            {"channel": channel, "environ": environ, "no_telemetry": no_telemetry, "admin": admin},
             level=LEVELS.index(level),
             mode=mode or "on",
             run=run,
             durability=durability,
-            environ=environ,
             clock=clock,
             random=random,
-            no_telemetry=no_telemetry,
-            admin=admin,
         )
 
     def __enter__(self) -> "Journal":  # noqa: PYI034 - Self lives in `typing`, which costs 15 ms
         return self
 
     def __exit__(
-        self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None"
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
     ) -> None:
         self.close()
 
@@ -221,19 +183,16 @@ class Journal:
         return self._run.hex()
 
     @property
-    def stats(self) -> dict[str, object]:
+    def stats(self) -> "dict[str, object]":
         """Counts of this handle: recorded, refused, filtered (left out by level), dropped, and `reasons` by key."""
         return {**self._counts, "mode": self.mode, "reasons": dict(self._reasons)}
 
     def _resolve(self) -> None:
-        found = policy.resolve(
-            self.root,
-            channel=self._channel,
-            environ=self._environ,
-            no_telemetry=self._no_telemetry,
-            admin=self._admin,
-        )
-        self._policy = found.narrowed(self._mode, self._level, "host")
+        if self._mode == "off":
+            # Nobody else is asked: an answer of "local" would leave its snapshot below the root.
+            self._policy = policy.Policy("off", source="host", channel=self._asked["channel"], level=self._level)
+        else:
+            self._policy = policy.resolve(self.root, **self._asked).narrowed(self._mode, self._level, "host")
         self._on = self._policy.mode != "off" and not self._closed
         self._consent_ms = self._policy.consent_ms if self._policy.mode == "on" else 0
         for lane in self._lanes:
@@ -258,21 +217,28 @@ class Journal:
             self._count_failure(error)
             return False
 
-    def append(self, event_type: str, /, **fields: object) -> tuple[bytes, int] | None:
+    def append(self, event_type: str, /, **fields: object) -> "tuple[bytes, int] | None":
         """Append one event; return its identity (segment uuid, seq), or None if the level leaves it out.
 
         Raises JournalOff, JournalClosed, EventRefused, JournalBusy (all lanes locked), UnsafeRoot, JournalIOError.
         """
         return self.append_many(((event_type, fields),))
 
-    def _append_one(self, event_type: str, fields: dict[str, object]) -> tuple[bytes, int] | None:
-        """`_append_all` for one event: the hot path."""
+    def _now_ms(self) -> int:
+        """Return the time, in UTC milliseconds, at which everything is as `_refresh` leaves it."""
+        now_ms = self._clock() // 1_000_000
+        if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
+            self._refresh(now_ms)
+        return now_ms
+
+    def _append_one(self, event_type: str, fields: "dict[str, object]") -> "tuple[bytes, int] | None":
+        """Do what `batches.append_many` does, for one event: the hot path."""
         now_ms = self._clock() // 1_000_000
         if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
             self._refresh(now_ms)
         found = redact.check(event_type, fields, self._policy.level)
         if type(found) is not redact.Accepted or found.refusals:
-            found = self._judged(found)
+            found = carojournal.tally.judge(self, found)
         if found is None:
             return None
         payload = found.payload(now_ms, self._session, self._run, self._ordinal(found))
@@ -280,26 +246,12 @@ class Journal:
             identity = self._write((payload,), now_ms)
             self._counts["recorded"] += 1
         if self._pending:
-            self._count({})
+            self._write_counts()
         return identity
 
-    def append_many(self, events: "Iterable[tuple[str, dict[str, object]]]") -> tuple[bytes, int] | None:
+    def append_many(self, events: "Iterable[tuple[str, dict[str, object]]]") -> "tuple[bytes, int] | None":
         """Append several events with one write, all or none; return the identity of the first.  Errors as `append`."""
-        if self._closed:
-            raise carojournal.errors.JournalClosed("the journal is closed")
-        if not self._on:
-            raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
-        events = tuple(events)
-        try:
-            return self._append_all(events)
-        except Exception as error:
-            self._count_failure(error, len(events))
-            if isinstance(error, OSError):
-                name = error.filename if isinstance(error.filename, str) else self.root
-                raise carojournal.errors.JournalIOError(
-                    "append", name, error.errno, error.strerror or _reason(error)
-                ) from error
-            raise
+        return carojournal.batches.append_many(self, events)
 
     def append_timed(self, events: "Sequence[tuple[int, str, dict[str, object]]]") -> int:
         """Append events that happened a moment ago (`Collector`), with one write; return how many are kept.
@@ -308,81 +260,40 @@ class Journal:
         today or after now becomes the nearest that is not: segments and session ids belong to one UTC day.  Never
         raises.
         """
-        timed: list[tuple[int, redact.Accepted]] = []
         try:
-            now_ms = self._clock() // 1_000_000
-            if not self._on:
-                return 0
-            if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
-                self._refresh(now_ms)
-            for time_ms, event_type, fields in events:
-                found = redact.check(event_type, fields, self._policy.level)
-                if type(found) is redact.Accepted:
-                    timed.append((min(max(time_ms, self._day * _DAY_MS), now_ms), found))
-                    self._refused(found.refusals)
-                elif found is None:
-                    self._counts["filtered"] += 1
-                else:
-                    self._counts["refused"] += 1
-                    self._refused(found.refusals)
-            payloads = [
-                found.payload(time_ms, self._session, self._run, self._ordinal(found)) for time_ms, found in timed
-            ]
-            if payloads:
-                with self._lock:
-                    self._write(payloads, now_ms)
-                    self._counts["recorded"] += len(payloads)
-        except carojournal.errors.JournalOff:
-            return 0
+            return carojournal.batches.append_timed(self, events)
         except Exception as error:  # noqa: BLE001 - runs in a thread that nobody watches
-            self.count({f"drop {_reason(error)}": len(timed) or len(events)})
+            self._count_failure(error, len(events))
             return 0
-        return len(timed)
 
     def count(self, counts: "Mapping[str, int]", refused: int = 0) -> None:
         """Count what a layer above kept from being recorded: keys of `drops`, and *refused* events.  Never raises."""
-        self._counts["refused"] += refused
-        self._counts["dropped"] += sum(more for key, more in counts.items() if key.startswith("drop "))
-        self._count(dict(counts))
+        carojournal.tally.count(self, counts, refused)
 
     def issue_run(self) -> str:
         """Return a run id, 32 hexadecimal digits, that other processes may pass as `run` to `open`.
 
         Makes the journal if there is none.  Raises JournalOff, OSError, UnsafeRoot.
         """
-        from carojournal.identity import issue_run
-
         now_ms = self._clock() // 1_000_000
         self._refresh(now_ms)
-        assert self._identity is not None
-        return issue_run(self._identity.secret, day_of(now_ms), self._random).hex()
+        return carojournal.identity.open_identity(self.root, now_ms, self._random).issue_run(now_ms).hex()
 
     def _count_failure(self, error: Exception, events: int = 1) -> None:
-        if isinstance(error, carojournal.errors.EventRefused):
-            self._counts["refused"] += 1
-            return
-        if isinstance(error, carojournal.errors.JournalOff):
-            return
-        self.count({f"drop {_reason(error)}": events})
+        """Count what *error* kept from being recorded.  Never raises."""
+        try:
+            carojournal.tally.count_failure(self, error, events)
+        except Exception:  # noqa: BLE001 - no descriptor is left, not even for the module that counts
+            key = "drop descriptors"
+            self._counts["dropped"] += events
+            self._reasons[key] = self._reasons.get(key, 0) + events
+            self._pending[key] = self._pending.get(key, 0) + events
 
-    def _count(self, counts: dict[str, int]) -> None:
-        """Count in memory at once and in the file `drops` as soon as that is possible."""
-        with self._tally:
-            for key, more in counts.items():
-                self._reasons[key] = self._reasons.get(key, 0) + more
-                self._pending[key] = self._pending.get(key, 0) + more
-            # Not before the root has been looked at: a place that is not ours gets no file of ours.
-            if self._checked and carojournal.drops.add_counts(self.root, self._pending):
-                self._pending = {}
-
-    def _refused(self, refusals: "Collection[tuple[str, str, str]]") -> None:
-        if not refusals:
+    def _write_counts(self) -> None:
+        try:
+            carojournal.tally.write_counts(self)
+        except Exception:  # noqa: BLE001 - as above; they stay pending
             return
-        counts: dict[str, int] = {}
-        for event, field, reason in refusals:
-            key = f"refuse {event} {field} {reason}"
-            counts[key] = counts.get(key, 0) + 1
-        self._count(counts)
 
     def _refresh(self, now_ms: int) -> None:
         """Do whatever time and process ask for: look at the policy, begin a session, recover from a fork.
@@ -392,42 +303,15 @@ class Journal:
         if self._pid != os.getpid():
             self._after_fork()
         with self._lock:
-            self._resolve()
+            if not 0 <= now_ms - self._resolved_ms < POLICY_CHECK_MS:
+                self._resolve()
+                self._resolved_ms = now_ms
             if not self._on:
                 raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
             if not self._session or now_ms // _DAY_MS != self._day or self._identity_changed():
                 self._prepare(now_ms)
-            self._from_ms = now_ms
-            self._until_ms = min(now_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
-
-    def _judged(self, found: "redact.Accepted | redact.Refused | None") -> redact.Accepted | None:
-        """Return what may be stored, None if the level leaves it out.  Counts refusals; raises EventRefused."""
-        if found is None:
-            self._counts["filtered"] += 1
-            return None
-        self._refused(found.refusals)
-        if isinstance(found, redact.Refused):
-            raise carojournal.errors.EventRefused(found.refusals)
-        return found
-
-    def _append_all(self, events: "Iterable[tuple[str, dict[str, object]]]") -> tuple[bytes, int] | None:
-        now_ms = self._clock() // 1_000_000
-        if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
-            self._refresh(now_ms)
-        checked = [self._judged(redact.check(event_type, fields, self._policy.level)) for event_type, fields in events]
-        payloads = [
-            found.payload(now_ms, self._session, self._run, self._ordinal(found))
-            for found in checked
-            if found is not None
-        ]
-        if not payloads:
-            return None
-        with self._lock:
-            identity = self._write(payloads, now_ms)
-            self._counts["recorded"] += len(payloads)
-        if self._pending:
-            self._count({})
-        return identity
+            self._from_ms = max(self._resolved_ms, self._day * _DAY_MS)
+            self._until_ms = min(self._resolved_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
 
     def _ordinal(self, found: redact.Accepted) -> int:
         """Return the generation's ordinal: the caller's, the one its own UUID stands for, or the run's current one."""
@@ -440,14 +324,11 @@ class Journal:
         if type(given) is int and 0 < given <= GENERATIONS_MAX:
             self._generation = max(self._generation, given)
             return given
-        name = str(given) if type(given) is str or type(given).__module__ == "uuid" else ""
-        digits = name.replace("-", "")
-        if len(name) not in (32, 36) or len(digits) != 32 or digits.strip("0123456789abcdefABCDEF"):
-            self._refused(((found.event, "generation", "range" if type(given) is int else "foreign_id"),))
-            return 0
-        if self._given_run is not None:
+        digits = carojournal.identity.uuid_digits(given)
+        if not digits or self._given_run is not None:
             # Another process of this run cannot know which ordinal this one chose: only ordinals span processes.
-            self._refused(((found.event, "generation", "foreign_id"),))
+            reason = "range" if type(given) is int else "foreign_id"
+            carojournal.tally.count_refusals(self, ((found.event, "generation", reason),))
             return 0
         if digits not in self._generations and len(self._generations) < GENERATIONS_MAX:
             self._generations[digits] = self.new_generation()
@@ -465,61 +346,68 @@ class Journal:
         """Make sure of root, identity, run and today's session.  Raises OSError, UnsafeRoot, EventRefused."""
         self._checked = False
         try:
-            check_root(self.root)
+            status = os.lstat(self.root)
         except FileNotFoundError:
-            make_root(self.root)
-            check_root(self.root)
+            carojournal.root.make_root(self.root)
+            status = os.lstat(self.root)
             self._drop_lanes()
+        if status.st_mode & 0o170022 != 0o040000 or status.st_uid != os.geteuid():
+            carojournal.root.check_root(self.root)  # Says what is wrong with it.
         self._checked = True
-        before = self._identity
-        self._identity = open_identity(self.root, now_ms, self._random)
-        if before is not None and before.journal != self._identity.journal:
+        today = time.strftime("%Y-%m-%d", time.gmtime(now_ms // 1000))
+        ids = _read_ids(self.root, today)
+        if ids is None:
+            carojournal.identity.open_identity(self.root, now_ms, self._random).session(today)
+            ids = _read_ids(self.root, today)
+            if ids is None:
+                raise carojournal.errors.JournalIOError("read", self.root, None, "what was just written is not there")
+        pseudonym, session, seen = ids
+        if self._pseudonym not in (b"", pseudonym):
             self._run = b""  # The user cleared the journal: nothing that comes belongs to what was there.
             self._generation = 0
             self._generations = {}
+        self._pseudonym = pseudonym
         if not os.path.lexists(f"{self.root}/drops"):
             carojournal.drops.create_drops(self.root)
         day = now_ms // _DAY_MS
         if self._given_run is not None:
-            from carojournal.identity import run_on
-
-            run = run_on(self._identity.secret, self._given_run, now_ms)
+            identity = carojournal.identity.open_identity(self.root, now_ms, self._random)
+            run = carojournal.identity.run_on(identity.secret, self._given_run, now_ms)
             if run is None:
                 refusal = ("session_start", "run_id", "foreign_id")
-                self._refused([refusal])
+                carojournal.tally.count_refusals(self, (refusal,))
                 raise carojournal.errors.EventRefused((refusal,))
             self._run = run
         elif day != self._day or not self._run:
             # Nothing that may be uploaded lives longer than a UTC day: at midnight a run goes on under another id.
             self._run = self._random(16)
-        self._session = self._identity.session(day_of(now_ms))
-        status = os.lstat(f"{self.root}/{IDENTITY}")
-        self._identity_seen = (status.st_ino, status.st_size)
+        self._session = session
+        self._identity_seen = seen
         self._day = day
 
-    def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> tuple[bytes, int]:
-        """Append to the first free lane.  A lane whose directory was replaced is opened anew, once."""
-        for _ in range(2):
+    def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> "tuple[bytes, int]":
+        """Append to the first free lane.  A lane whose directory was replaced is opened anew, twice at most."""
+        tries = 3
+        while True:
             try:
-                return self._write_once(payloads, now_ms)
+                for lane in self._lanes:
+                    identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+                    if identity is not None:
+                        return identity
+                while len(self._lanes) < LANES_MAX:
+                    lane = Lane(self.root, len(self._lanes), self._policy.cap_bytes, self._random)
+                    self._lanes.append(lane)
+                    identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+                    if identity is not None:
+                        return identity
+                raise carojournal.errors.JournalBusy("every lane is locked")
             except (carojournal.errors.LaneLost, FileNotFoundError):
+                tries -= 1
+                if not tries:
+                    raise
                 self._drop_lanes()
                 self._prepare(now_ms)
-                make_root(self.root)
-        return self._write_once(payloads, now_ms)
-
-    def _write_once(self, payloads: "Sequence[bytes]", now_ms: int) -> tuple[bytes, int]:
-        for lane in self._lanes:
-            identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
-            if identity is not None:
-                return identity
-        while len(self._lanes) < LANES_MAX:
-            lane = Lane(self.root, len(self._lanes), self._policy.cap_bytes, self._random)
-            self._lanes.append(lane)
-            identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
-            if identity is not None:
-                return identity
-        raise carojournal.errors.JournalBusy("every lane is locked")
+                carojournal.root.make_root(self.root)
 
     def _drop_lanes(self) -> None:
         lanes, self._lanes = self._lanes, []
@@ -540,10 +428,7 @@ class Journal:
         self._closed = True
         self._on = False
         if self._pending:
-            self._count({})
+            self._write_counts()
         if os.getpid() == self._pid:
             with self._lock:
                 self._drop_lanes()
-
-
-assert all(name in EVENTS for name in (_STARTS_GENERATION, *_FOLLOWS_GENERATION))

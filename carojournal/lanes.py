@@ -15,6 +15,8 @@ path must still lead to the file that this process has open, with the size it le
 * The lock file names the segment too, so a damaged header costs the header, not the segment.  It does so after the
   segment exists: a predecessor that a lock file names has always been there.
 * Loss records are written before what they name is unlinked.
+
+`rotation` has what is needed only when a segment ends or begins; a process that finds its lane in order never loads it.
 """
 
 import os
@@ -23,11 +25,8 @@ from os import lstat
 from zlib import crc32
 
 import carojournal
-from carojournal.cbor import encode_map
-from carojournal.events import SCHEMA_HASH
 from carojournal.frame import (
     FIRST_RECORD_OFFSET,
-    LABEL,
     NO_SEGMENT,
     PAYLOAD_BYTES_MAX,
     RECORD_OVERHEAD_BYTES,
@@ -41,16 +40,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LANES_MAX", "SEGMENT_AGE_MS_MAX", "WRITER", "Lane", "closed_name", "encode_header"]
+__all__ = ["LANES_MAX", "SEGMENT_AGE_MS_MAX", "Lane"]
 
 LANES_MAX = (
     64  # More writers than that at one instant, on few cores, have not been seen; the next one is a counted drop.
 )
 SEGMENT_AGE_MS_MAX = 6 * 3_600_000  # A lane that is never idle still hands its events to carobatch four times a day.
-WRITER = "carojournal/0.1.0"
-FORMAT_VERSION = 1
-
-LANE_IDLE_MS_MAX = 600_000  # A lane that contention opened stops counting as full soon after.
 
 _DAY_MS = 86_400_000
 _TAIL_BYTES = 4_096  # One read that holds the last record of every event in the schema.
@@ -60,34 +55,6 @@ _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync.
-
-
-def closed_name(created_us: int, segment: bytes, *, damaged: bool = False) -> str:
-    """Return the name of a closed segment below segments/: creation time in microseconds, uuid, "~" after damage."""
-    return f"{created_us:016d}-{segment.hex()}.seg{'~' if damaged else ''}"
-
-
-def encode_header(
-    segment: bytes, created_us: int, lane: int, consent_ms: int, previous: "tuple[bytes, int | None, int | None] | None"
-) -> bytes:
-    """Return the payload of record 0.
-
-    *previous* is (uuid, last seq, bytes; None if unknown) of the segment that the lane had before: a reader that finds
-    it shorter, or not at all, knows that something is missing.
-    """
-    return encode_map(
-        {
-            "record": "header",
-            "version": FORMAT_VERSION,
-            "segment": segment,
-            "created": created_us,
-            "lane": lane,
-            "consent": consent_ms,
-            "previous": list(previous) if previous else None,
-            "schema": SCHEMA_HASH,
-            "writer": WRITER,
-        }
-    )
 
 
 def _records(segment: bytes, first: int, payloads: "Sequence[bytes]") -> bytes:
@@ -171,7 +138,7 @@ class Lane:
 
     def append(
         self, payloads: "Sequence[bytes]", now_ms: int, consent_ms: int, *, sync: bool
-    ) -> tuple[bytes, int] | None:
+    ) -> "tuple[bytes, int] | None":
         """Take the lock, write *payloads* as the next records, all or none, and give the lock back.
 
         Returns (segment uuid, seq of the first), or None if somebody else holds the lane.  *now_ms* is UTC
@@ -251,7 +218,7 @@ class Lane:
         if named:
             self._segment, self._created_us, self._consent_ms = named
             seq = self._last_seq()
-        if seq is None and (header := self._read_header()):
+        if seq is None and (header := carojournal.rotation.read_header(os.pread(self._descriptor, _TAIL_BYTES, 0))):
             # The lock file is damaged, or somebody put another segment here.
             self._segment, self._created_us, self._consent_ms = named = header
             seq = self._last_seq()
@@ -271,7 +238,7 @@ class Lane:
         self._from_ms = day * _DAY_MS
         self._until_ms = min((day + 1) * _DAY_MS, created_ms + SEGMENT_AGE_MS_MAX)
 
-    def _read_lock(self) -> tuple[bytes, int, int] | None:
+    def _read_lock(self) -> "tuple[bytes, int, int] | None":
         """Return (segment, created, consent) as the lock file names them, or None if it does not verify."""
         text, _, crc = os.pread(self._lock, 128, 0).rstrip(b"\n").rpartition(b" ")
         words = text.split(b" ")
@@ -279,23 +246,7 @@ class Lane:
             return None
         return bytes.fromhex(words[0].decode()), int(words[1]), int(words[2])
 
-    def _read_header(self) -> tuple[bytes, int, int] | None:
-        """Return the same from record 0; rare, so the decoder may cost its import."""
-        data = os.pread(self._descriptor, _TAIL_BYTES, 0)
-        try:
-            found = decode_record(NO_SEGMENT, data, FIRST_RECORD_OFFSET)
-            header = (
-                carojournal.cbordecode.decode(data[found[1] : found[2]]) if found and data.startswith(LABEL) else {}
-            )
-            segment, created, consent = header["segment"], header["created"], header["consent"]
-        except (carojournal.errors.CorruptRecord, carojournal.errors.MalformedCBOR, KeyError):
-            return None
-        assert isinstance(segment, bytes)
-        assert isinstance(created, int)
-        assert isinstance(consent, int)
-        return segment, created, consent
-
-    def _last_seq(self) -> int | None:
+    def _last_seq(self) -> "int | None":
         """Return the sequence number of the segment's last record, or None if the tail is torn or damaged."""
         for size in (_TAIL_BYTES, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
             size = min(size, self._size)  # noqa: PLW2901
@@ -319,7 +270,7 @@ class Lane:
         """Close the lane's segment: rename it into segments/.  Does nothing if the lane has none."""
         if self._descriptor < 0:
             return
-        name = closed_name(self._created_us, self._segment, damaged=damaged)
+        name = carojournal.rotation.closed_name(self._created_us, self._segment, damaged=damaged)
         target = f"{self._root}/segments/{name}"
         try:
             os.rename(self._path, target)
@@ -332,14 +283,13 @@ class Lane:
 
     def _start(self, now_ms: int, consent_ms: int) -> None:
         """Start a segment: make room, name it in the lock file, write header and losses, unlink what was evicted."""
-        self._close_idle(now_ms)
+        carojournal.rotation.close_idle(self._root, self.number, self.cap_bytes, now_ms, self._random)
         victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number)
         segment = self._random(16)
         created_us = now_ms * 1000
-        header = encode_header(segment, created_us, self.number, consent_ms, self._previous)
+        header = carojournal.rotation.encode_header(segment, created_us, self.number, consent_ms, self._previous)
         losses = [payload for victim in victims for payload in victim.payloads]
-        data = LABEL + encode_record(NO_SEGMENT, 0, header)
-        data += b"".join(encode_record(segment, at, payload) for at, payload in enumerate(losses, 1))
+        data = carojournal.rotation.encode_start(segment, header, losses)
         self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
         self._size = 0
         try:
@@ -362,26 +312,3 @@ class Lane:
             os.pwrite(self._lock, b"%b %08x\n" % (text, crc32(text)), 0)
         except OSError:
             return
-
-    def _close_idle(self, now_ms: int) -> None:
-        """Close the segments of other lanes that nobody has written to for a while, so that their reservation ends."""
-        folder = f"{self._root}/lanes"
-        for name in os.listdir(folder):
-            number = name[:-4]
-            if not name.endswith(".seg") or not number.isdigit() or int(number) == self.number:
-                continue
-            try:
-                status = os.lstat(f"{folder}/{name}")
-            except FileNotFoundError:
-                continue
-            if 0 <= now_ms - status.st_mtime_ns // 1_000_000 <= LANE_IDLE_MS_MAX:
-                continue
-            other = Lane(self._root, int(number), self.cap_bytes, self._random)
-            try:
-                if other.acquire():
-                    other.attach(now_ms)
-                    other.rotate()
-            except carojournal.errors.LaneLost:
-                continue
-            finally:
-                other.close()

@@ -18,12 +18,12 @@ from carojournal.durable import DurableFile
 from carojournal.errors import DamagedData, JournalIOError, SpoolFull
 from carojournal.frame import RECORD_OVERHEAD_BYTES
 from carojournal.identity import open_identity
-from carojournal.journal import check_root, make_root
-from carojournal.lanes import closed_name
 from carojournal.migrate_intake import Held, Intake, Report
 from carojournal.migrate_ledger import Ledger
 from carojournal.migrate_sources import open_source
 from carojournal.policy import segment_limit
+from carojournal.root import check_root, make_root
+from carojournal.rotation import closed_name
 from carojournal.shape import TEXT_BYTES_MAX
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from carojournal.errors import DamagedData
 from carojournal.frame import RECORD_OVERHEAD_BYTES
 from carojournal.migrate_ledger import Ledger
 from carojournal.migrate_rows import OldEvent, Refusal, read_row
+from carojournal.refusal import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -102,7 +103,7 @@ class Intake:
             report.already += 1
             return
         found = redact.check(old.event, old.fields, self._level)
-        if isinstance(found, redact.Refused):
+        if isinstance(found, Refused):
             _count(report.refused, dict.fromkeys(found.refusals))
             return
         if found is None:

@@ -88,7 +88,7 @@ def _rows_of_queue(path: str) -> "Iterator[Row]":
     for suffix in ("-wal", "-journal"):
         if os.path.exists(path + suffix) and os.path.getsize(path + suffix):
             raise JournalBusy("the queue has unsettled changes: quit caro, so that it closes the queue, and try again")
-    connection = sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro&immutable=1", uri=True)
+    connection = sqlite3.connect(f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro&immutable=1", uri=True)
     try:
         connection.text_factory = bytes
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SQLITE_VALUE_BYTES_MAX)

@@ -4,29 +4,35 @@ record     "section"                     version   1
 segment    uuid, 16 bytes                created   us since 1970, UTC
 lane       number, null if unreadable    consent   ms of the recorded yes, 0: none
 previous   null or [uuid, last seq or null, bytes or null] of the lane's segment before
-schema     SHA-256, 32 bytes             writer    program/version
+schema     SHA-256, 32 bytes             writer    program/version of a known program, else OTHER_WRITER
 records    how many records the segment had, controls included, as far as they could be read
 events     how many events follow        size      bytes of the records that follow
 first_seq  of the events that follow (0 if there are none); last_seq likewise
 losses     the segment's loss records, each with the `seq` that it had
-gaps       [{first_seq, last_seq, bytes, reason}]: records that are not here; reason "damaged", "torn" or "refused"
+gaps       [{first_seq, last_seq, bytes, reason}]: records that are not here
 source     {bytes, sha256, sealed, damaged}: the segment's file; damaged: it was closed because of a bad tail
+
+No text in it is free: a header leaves with a bundle, and what a segment's own records say of themselves has passed no
+schema.  Every reason is one of REASONS.
 """
 
 from typing import TYPE_CHECKING
 
-from carojournal.shape import is_plain
+from carojournal.redact import is_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["HEADER_BYTES_MAX", "SECTION_BYTES_MAX", "VERSION", "misfit"]
+__all__ = ["HEADER_BYTES_MAX", "OTHER_WRITER", "SECTION_BYTES_MAX", "VERSION", "is_loss", "is_writer", "misfit"]
 
 VERSION = 1
 SECTION_BYTES_MAX = 4_194_304  # A segment has at most 1 MiB (`spool`), and packing drops its framing.
 HEADER_BYTES_MAX = 1_048_576
 LOSSES_MAX = 16_384  # A loss record takes 100 bytes and more: a segment cannot hold more of them.
 RUNS_MAX = 16_384  # More than the records that a segment can hold.
+OTHER_WRITER = "other/0.0"
+REASONS = frozenset(("evicted", "cleared", "damaged", "torn", "refused", "selection"))
+_PROGRAMS = ("carojournal", "caro", "other")
 GAPS_MAX = 16_384  # As many as a header of HEADER_BYTES_MAX can hold.
 
 
@@ -49,8 +55,14 @@ def _is_list(check: "Callable[[object], bool]", most: int) -> "Callable[[object]
     return lambda value: type(value) is list and len(value) <= most and all(map(check, value))
 
 
-def _is_word(value: object) -> bool:
-    return type(value) is str and 0 < len(value) <= 64 and is_plain(value)
+def _is_reason(value: object) -> bool:
+    return type(value) is str and value in REASONS
+
+
+def is_writer(value: object) -> bool:
+    """Tell whether *value* names a program that we know, and its version."""
+    program, _, version = value.partition("/") if type(value) is str else ("", "", "")
+    return program in _PROGRAMS and is_version(version)
 
 
 def _is_previous(value: object) -> bool:
@@ -74,11 +86,11 @@ def _is_runs(value: object) -> bool:
 
 _IS_UUID = _is_bytes(16)
 _IS_HASH = _is_bytes(32)
-_SUMS = {"segments": _is_uint, "events": _is_uint, "bytes": _is_uint, "reason": _is_word}
+_SUMS = {"segments": _is_uint, "events": _is_uint, "bytes": _is_uint, "reason": _is_reason}
 _IS_LOSS = _is_map(
     {
         "record": lambda value: value == "loss",
-        "reason": _is_word,
+        "reason": _is_reason,
         "segment": _IS_UUID,
         "first_seq": _is_uint,
         "last_seq": _is_uint,
@@ -88,7 +100,7 @@ _IS_LOSS = _is_map(
         "seq": _is_uint,
     }
 )
-_GAP = {"first_seq": _is_uint, "last_seq": _is_uint, "bytes": _is_uint, "reason": _is_word}
+_GAP = {"first_seq": _is_uint, "last_seq": _is_uint, "bytes": _is_uint, "reason": _is_reason}
 _SOURCE: "dict[str, Callable[[object], bool]]" = {
     "bytes": _is_uint,
     "sha256": _IS_HASH,
@@ -104,7 +116,7 @@ _HEADER: "dict[str, Callable[[object], bool]]" = {
     "consent": _is_uint,
     "previous": _is_previous,
     "schema": _IS_HASH,
-    "writer": _is_word,
+    "writer": is_writer,
     "records": _is_uint,
     "first_seq": _is_uint,
     "last_seq": _is_uint,
@@ -115,6 +127,11 @@ _HEADER: "dict[str, Callable[[object], bool]]" = {
     "gaps": _is_list(_is_map(_GAP), GAPS_MAX),
     "source": _is_map(_SOURCE),
 }
+
+
+def is_loss(value: object) -> bool:
+    """Tell whether *value* is a loss record as a section's header holds it, with the `seq` that it had."""
+    return _IS_LOSS(value)
 
 
 def misfit(header: dict[str, object]) -> str:

@@ -26,6 +26,7 @@ _HEADER_KEYS = (
 )
 # Counting marks in the bytes of checked events is exact but for identifiers that by chance (2**-96) contain one.
 _TYPES = {name: b"eevent" + encode_text(name) for name in EVENTS}
+_GAPS_CARRIED = ("damaged", "refused")  # "torn" was never acknowledged to a writer, "selection" is elsewhere.
 _TIME = re.compile(rb"itimestamp\x1b(.{8})", re.DOTALL)
 
 
@@ -36,7 +37,7 @@ def rules_hash() -> bytes:
     """
     package = os.path.dirname(os.path.abspath(__file__))
     digest = hashlib.sha256(SCHEMA_HASH)
-    names = ["events.py", "grammars.py", "redact.py", "shape.py"]
+    names = ["events.py", "grammars.py", "payload_pattern.py", "redact.py", "shape.py", "stored.py"]
     names += sorted(f"patterns/{name}" for name in os.listdir(f"{package}/patterns") if name.endswith((".py", ".txt")))
     for name in names:
         with open(f"{package}/{name}", "rb") as file:
@@ -44,15 +45,23 @@ def rules_hash() -> bytes:
     return digest.digest()
 
 
-def _carried(losses: "Sequence[dict[str, object]]") -> list[dict[str, object]]:
-    """Return what an eviction of these loss records would have to carry on, as `spool` sums it."""
-    sums: dict[str, list[int]] = {}
+def _carried(losses: "Sequence[dict[str, object]]", gaps: "Sequence[dict[str, object]]") -> list[dict[str, object]]:
+    """Return what an eviction of the section has to carry on, as `spool` sums it.
+
+    Those are the losses that it records, and its own damaged and refused events: nothing else knows of them.
+    """
+    rows: list[dict[str, object]] = []
     for loss in losses:
-        rows: list[dict[str, object]] = [*loss["carried"], {**loss, "segments": 1}]  # type: ignore[misc]
-        for row in rows:
-            known = sums.setdefault(str(row["reason"]), [0, 0, 0])
-            for place, name in enumerate(("segments", "events", "bytes")):
-                known[place] += int(row[name])  # type: ignore[call-overload]
+        rows += [*loss["carried"], {**loss, "segments": 1}]  # type: ignore[misc]
+    for gap in gaps:
+        if gap["reason"] in _GAPS_CARRIED:
+            events = int(gap["last_seq"]) - int(gap["first_seq"]) + 1  # type: ignore[call-overload]
+            rows.append({"reason": gap["reason"], "segments": 0, "events": events, "bytes": gap["bytes"]})
+    sums: dict[str, list[int]] = {}
+    for row in rows:
+        known = sums.setdefault(str(row["reason"]), [0, 0, 0])
+        for place, name in enumerate(("segments", "events", "bytes")):
+            known[place] += int(row[name])  # type: ignore[call-overload]
     return [
         {"reason": reason, "segments": known[0], "events": known[1], "bytes": known[2]}
         for reason, known in sorted(sums.items())
@@ -88,13 +97,14 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
     """Return a section's line of the inventory."""
     header, body = section.header, section.body
     losses: list[dict[str, object]] = header["losses"]  # type: ignore[assignment]
+    gaps: list[dict[str, object]] = header["gaps"]  # type: ignore[assignment]
     times = _TIME.findall(body)
     types = {name: body.count(mark) for name, mark in _TYPES.items()}
     row = {key: header[key] for key in _HEADER_KEYS}
     return {
         **row,
         "size": len(body),
-        "carried": _carried(losses),
+        "carried": _carried(losses, gaps),
         "sha256": hashlib.sha256(encoded).digest(),
         "types": {name: count for name, count in types.items() if count},
         "times": [int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")] if times else None,

@@ -17,12 +17,14 @@ from carojournal import events
 from carojournal.cbor import encode_int, encode_text
 from carojournal.codec import loads
 from carojournal.errors import MalformedCBOR
-from carojournal.redact import GENERATION_MAX, _compile, _Field
+from carojournal.redact import GENERATION_MAX, compile_event, field_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
-__all__ = ["payload_end", "payloads"]
+    from carojournal.redact import _Field
+
+__all__ = ["count_payloads", "payload_end", "payloads", "unrecognised"]
 
 # These only find where a value ends; whether it is allowed, and encoded as it must be, is for `learn` to say.  Groups
 # are possessive: a value that was found is never given back, so a match takes time linear in the payload.
@@ -39,27 +41,26 @@ _NAME_WITHIN = 64  # Keys shorter than "event" and their values take fewer bytes
 
 
 class _Pattern:
-    """One event's pattern; its groups are the map's head and every field but the recorder's own."""
+    """One event's pattern; its groups are the fields, and the generation."""
 
-    __slots__ = ("fields", "fixed", "known", "match", "texts")
+    __slots__ = ("fields", "full", "known", "match", "texts")
 
     def __init__(self, name: str) -> None:
-        spec = _compile(name)
+        spec = compile_event(name)
         assert spec is not None
         self.fields: list[_Field | None] = []
         self.texts: list[bool] = []
         self.known: set[bytes | None] = {None}
-        self.fixed = 0
         keys = sorted((*events.EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
-        parts = [self._part(name, key, spec.fields.get(key)) for key in keys]
-        body = rb"([\xa0-\xb7])" + b"".join(parts)
-        self.match = re.compile(body, re.DOTALL).match
+        parts = [self._part(name, key, field_of(spec, key)) for key in keys]
+        self.full = 0xA0 + len(keys)
+        assert self.full < 0xB8, "the head of a map with more keys takes two bytes"
+        self.match = re.compile(b"." + b"".join(parts), re.DOTALL).match
 
-    def _part(self, name: str, key: str, field: _Field | None) -> bytes:
+    def _part(self, name: str, key: str, field: "_Field | None") -> bytes:
         label = re.escape(encode_text(key))
         if field is None:
             if key != "generation":
-                self.fixed += 1
                 value = {
                     "event": re.escape(encode_text(name)),
                     "timestamp": _TIME,
@@ -81,17 +82,17 @@ class _Pattern:
         }.get(str(kind[0]), _TEXT)
         self.fields.append(field)
         self.texts.append(kind[0] != "enum")
-        return b"(" + label + b"(?>" + value + b"))" + (b"" if field.required else b"?+")
+        return b"(" + label + b"(?>" + value + b"))" + (b"" if field[3] else b"?+")
 
     def learn(self, at: int, found: bytes) -> bool:
         """Judge a key with its value that has not occurred before; *at* is its place among the groups."""
         field = self.fields[at]
-        key = field.key if field else _GENERATION
+        key = encode_text(field[0]) if field else _GENERATION
         value = _value(found[len(key) :])
         if field is None:
             good = type(value) is int and 1 <= value <= GENERATION_MAX and key + encode_int(value) == found
         else:
-            good = field.admit(value) == found and not (type(value) is str and self._trips(at, value))
+            good = field[-1](value) == found and not (type(value) is str and self._trips(at, value))
         if good:
             if len(self.known) >= _KNOWN_MAX:
                 self.known = {None}
@@ -104,18 +105,14 @@ class _Pattern:
 
         return self.texts[at] and bool(patterns.scan(text))
 
-    def accepts(self, groups: "tuple[bytes | None, ...]") -> bool:
-        """Tell whether the head of the map and every field in *groups* hold."""
-        known = self.known
-        for found in groups[1:]:
-            if found not in known:
-                break
-        else:
-            return groups[0][0] == 0xA0 + self.fixed + len(groups) - 1 - groups.count(None)  # type: ignore[index]
-        for at, found in enumerate(groups[1:]):
+    def accepts(self, head: int, groups: "tuple[bytes | None, ...]") -> bool:
+        """Tell whether the map's first byte *head* and every field in *groups* hold."""
+        if self.known.issuperset(groups):
+            return head == self.full - groups.count(None)
+        for at, found in enumerate(groups):
             if found not in self.known and not self.learn(at, found):  # type: ignore[arg-type]
                 return False
-        return groups[0][0] == 0xA0 + self.fixed + len(groups) - 1 - groups.count(None)  # type: ignore[index]
+        return head == self.full - groups.count(None)
 
 
 def _value(raw: bytes) -> object:
@@ -129,9 +126,11 @@ def _value(raw: bytes) -> object:
 
 
 _patterns: dict[bytes, _Pattern] = {}
+_starts: dict[bytes, _Pattern] = {}  # By the bytes 1 to 8 of a payload, which tell most events apart.
 
 
 def _pattern(data: bytes, at: int) -> _Pattern | None:
+    """Return the pattern of the event whose payload is at *at*, None if that is none of the schema's."""
     mark = data.find(b"eevent", at, at + _NAME_WITHIN) + 6
     if mark < 6 or mark >= len(data):
         return None
@@ -139,14 +138,45 @@ def _pattern(data: bytes, at: int) -> _Pattern | None:
     found = _patterns.get(name)
     if found is None and name.isascii() and name.decode() in events.EVENTS:
         found = _patterns[name] = _Pattern(name.decode())
+    if found is not None and mark == at + 7:
+        _starts[data[at + 1 : at + 9]] = found
     return found
 
 
 def payload_end(data: bytes, at: int = 0) -> int:
     """Return where the payload at offset *at* of *data* ends, or -1 if it is none that this module recognises."""
-    pattern = _pattern(data, at)
+    pattern = _starts.get(data[at + 1 : at + 9]) or _pattern(data, at)
     found = pattern.match(data, at) if pattern else None
-    return found.end() if found and pattern and pattern.accepts(found.groups()) else -1
+    return found.end() if found and pattern and pattern.accepts(data[at], found.groups()) else -1
+
+
+def unrecognised(data: bytes, places: "Iterable[tuple[int, int, int, int]]") -> list[int]:
+    """Return the positions in *places* of those whose payload, bytes [start, end) of *data*, is not recognised.
+
+    A place is (offset, seq, start, end), as `scan.Place`.
+    """
+    starts = _starts.get
+    odd = []
+    for position, (_, _, start, end) in enumerate(places):
+        pattern = starts(data[start + 1 : start + 9]) or _pattern(data, start)
+        found = pattern.match(data, start) if pattern else None
+        if not found or not pattern or found.end() != end or not pattern.accepts(data[start], found.groups()):
+            odd.append(position)
+    return odd
+
+
+def count_payloads(body: bytes) -> int:
+    """Return how many payloads follow one another in *body*, or -1 if one of them is not recognised."""
+    starts = _starts.get
+    at, size, count = 0, len(body), 0
+    while at < size:
+        pattern = starts(body[at + 1 : at + 9]) or _pattern(body, at)
+        found = pattern.match(body, at) if pattern else None
+        if not found or not pattern or not pattern.accepts(body[at], found.groups()):
+            return -1
+        at = found.end()
+        count += 1
+    return count
 
 
 def payloads(body: bytes) -> "Generator[tuple[int, int], int, None]":
@@ -156,11 +186,9 @@ def payloads(body: bytes) -> "Generator[tuple[int, int], int, None]":
     """
     at, size = 0, len(body)
     while at < size:
-        pattern = _pattern(body, at)
-        found = pattern.match(body, at) if pattern else None
-        if found and pattern and pattern.accepts(found.groups()):
-            end = found.end()
+        end = payload_end(body, at)
+        if end < 0:
+            at = yield at, -1
+        else:
             yield at, end
             at = end
-        else:
-            at = yield at, -1

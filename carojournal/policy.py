@@ -1,4 +1,4 @@
-"""Who decides whether anything is recorded: the resolved policy and the snapshot that the hot path reads.
+"""Who decides whether anything is recorded, and where that is said: the resolved policy.  Hot path.
 
 Modes, from narrow to wide: `off` (no file is created, the state directory is not even looked at), `local` (keep, never
 send), `on` (keep, and carobatch may send what was recorded after a recorded yes).
@@ -22,12 +22,19 @@ again.
     prompt <version of the text that a yes must have been given to>
     source <name of the source that decided the mode>
     crc <8 hex digits>
+
+Places:
+
+    journal's root   $CAROJOURNAL_DIR, else caro's data + telemetry/journal
+    caro's data      Linux $XDG_DATA_HOME or ~/.local/share; macOS ~/Library/Application Support; Windows %LOCALAPPDATA%
+    config           $XDG_CONFIG_HOME or ~/.config, caro/config.toml; second the platform's own directory
+    admin policy     /etc/caro/telemetry.toml; macOS /Library/Application Support/caro; Windows %PROGRAMDATA%
 """
 
 import os
+import sys
 from zlib import crc32
 
-from carojournal import paths
 from carojournal.events import LEVEL_ALIASES, LEVELS, STANDARD
 
 TYPE_CHECKING = False
@@ -37,14 +44,20 @@ if TYPE_CHECKING:
 __all__ = [
     "CAP_BYTES_DEFAULT",
     "CHANNELS",
+    "IDENTITY",
+    "IDENTITY_BYTES_MAX",
     "MODES",
     "PROMPT_VERSION",
     "SNAPSHOT",
     "Policy",
+    "admin_file",
+    "config_file",
+    "config_files",
     "default_policy",
     "encode_snapshot",
     "environment_limits",
     "file_signature",
+    "journal_root",
     "parse_snapshot",
     "resolve",
     "says",
@@ -56,6 +69,8 @@ CHANNELS = ("beta", "ga")
 CAP_BYTES_DEFAULT = 10_000_000  # `offline_spool_max_mb = 10` of caro's documents, in SI megabytes.
 CONFIG_BYTES_MAX = 1_000_000  # A config file is a few kilobytes; a larger one is not read at start-up, which means off.
 SNAPSHOT = "policy"
+IDENTITY = "journal"
+IDENTITY_BYTES_MAX = 4_000_000  # 60 bytes a day: a file that large is not ours.
 PROMPT_VERSION = 1  # Of `consent_text.PROMPT`; here because a snapshot must not outlive the text that was agreed to.
 
 SEGMENT_BYTES_MIN = 16_384  # Below that headers weigh more than events.
@@ -86,7 +101,7 @@ class Policy:
         level: int = STANDARD,
         cap_bytes: int = CAP_BYTES_DEFAULT,
         consent_ms: int = 0,
-        problems: tuple[str, ...] = (),
+        problems: "tuple[str, ...]" = (),
     ) -> None:
         self.mode = mode
         self.source = source
@@ -99,6 +114,8 @@ class Policy:
     def narrowed(self, mode: str, level: int, source: str) -> "Policy":
         """Return this policy with *mode* and *level* as upper bounds; *source* is named if the mode changes."""
         narrower = MODES.index(mode) < MODES.index(self.mode)
+        if not narrower and level >= self.level:
+            return self
         return Policy(
             mode if narrower else self.mode,
             source=source if narrower else self.source,
@@ -108,6 +125,58 @@ class Policy:
             consent_ms=self.consent_ms,
             problems=self.problems,
         )
+
+
+def _home(environ: "Mapping[str, str]") -> str:
+    return environ.get("HOME") or os.path.expanduser("~")
+
+
+def _data_home(environ: "Mapping[str, str]", platform: str) -> str:
+    if platform == "darwin":
+        return os.path.join(_home(environ), "Library", "Application Support")
+    if platform == "win32":
+        return environ.get("LOCALAPPDATA") or os.path.join(_home(environ), "AppData", "Local")
+    given = environ.get("XDG_DATA_HOME", "")
+    return given if given.startswith("/") else os.path.join(_home(environ), ".local", "share")
+
+
+def journal_root(environ: "Mapping[str, str]", platform: str = sys.platform) -> str:
+    """Return the absolute path of the journal's root; it need not exist."""
+    given = environ.get("CAROJOURNAL_DIR")
+    if given:
+        return os.path.abspath(given)
+    return os.path.join(_data_home(environ, platform), "caro", "telemetry", "journal")
+
+
+def config_files(environ: "Mapping[str, str]", platform: str = sys.platform) -> "tuple[str, ...]":
+    """Return the places of caro's config.toml, the first one that exists counts; new ones go to the first place."""
+    given = environ.get("XDG_CONFIG_HOME", "")
+    base = given if given.startswith("/") else os.path.join(_home(environ), ".config")
+    first = os.path.join(base, "caro", "config.toml")
+    if platform == "darwin":
+        return first, os.path.join(_home(environ), "Library", "Application Support", "caro", "config.toml")
+    if platform == "win32":
+        roaming = environ.get("APPDATA") or os.path.join(_home(environ), "AppData", "Roaming")
+        return first, os.path.join(roaming, "caro", "config.toml")
+    return (first,)
+
+
+def config_file(environ: "Mapping[str, str]", platform: str = sys.platform) -> str:
+    """Return the config file that counts: the first that exists, else the first place.  One `lstat` a candidate."""
+    places = config_files(environ, platform)
+    for place in places[:-1]:
+        if os.path.lexists(place):
+            return place
+    return places[-1] if len(places) > 1 and os.path.lexists(places[-1]) else places[0]
+
+
+def admin_file(environ: "Mapping[str, str]", platform: str = sys.platform) -> str:
+    """Return the place of the administrator's policy; no environment variable of the user can move it on Unix."""
+    if platform == "darwin":
+        return "/Library/Application Support/caro/telemetry.toml"
+    if platform == "win32":
+        return os.path.join(environ.get("PROGRAMDATA") or "C:\\ProgramData", "caro", "telemetry.toml")
+    return "/etc/caro/telemetry.toml"
 
 
 def segment_limit(cap_bytes: int, lane: int) -> int:
@@ -121,7 +190,7 @@ def default_policy(channel: str) -> Policy:
     return Policy("local" if channel == "beta" else "off", source=f"default ({channel})", channel=channel)
 
 
-def environment_limits(environ: "Mapping[str, str]", *, no_telemetry: bool = False) -> tuple[str, int, str]:
+def environment_limits(environ: "Mapping[str, str]", *, no_telemetry: bool = False) -> "tuple[str, int, str]":
     """Return (widest mode, highest level, source) that the call and the environment leave.
 
     Variables only narrow.  A value that is neither yes nor no is read as the narrowest meaning of its variable: whoever
@@ -155,11 +224,16 @@ def file_signature(path: str) -> str:
     A link to nowhere is no missing file: what the user said stands in a place that is not there now.
     """
     try:
-        status = os.stat(path)
+        status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return "!" if os.path.islink(path) else "-"
+        return "-"
     except OSError:
         return "!"
+    if status.st_mode & 0o170000 == 0o120000:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return "!"
     return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
 
 
@@ -173,7 +247,7 @@ def encode_snapshot(policy: Policy, signatures: str) -> bytes:
     return text + b"crc %08x\n" % crc32(text)
 
 
-def parse_snapshot(data: bytes, signatures: str, channel: str) -> Policy | None:
+def parse_snapshot(data: bytes, signatures: str, channel: str) -> "Policy | None":
     """Return the policy of a snapshot, or None if it is damaged or was made from other files, channel or text."""
     text, _, crc = data.rpartition(b"crc ")
     if crc != b"%08x\n" % crc32(text):
@@ -192,13 +266,13 @@ def parse_snapshot(data: bytes, signatures: str, channel: str) -> Policy | None:
     )
 
 
-def says(data: bytes, name: bytes, word: bytes) -> bool:
-    """Tell whether caro's config.toml plainly says `name = word` in its section [telemetry].
+def says(data: bytes, name: bytes, word: bytes, *, top: bool = False) -> bool:
+    """Tell whether caro's config.toml plainly says `name = word` in its section [telemetry], or with *top* above any.
 
     Not a TOML parser: it may miss an unusual spelling, which costs a parse, and could at worst see "off" in the middle
     of a multi-line string, which records nothing.  It keeps the start-up of people who opted out free of both.
     """
-    here = False
+    here = top
     for raw in data.splitlines():
         line = raw.strip()
         if line.startswith(b"["):
@@ -220,7 +294,7 @@ def read(path: str, limit: int) -> bytes:
 
 
 def resolve(
-    root: str, *, channel: str, environ: "Mapping[str, str]", no_telemetry: bool = False, admin: str | None = None
+    root: str, *, channel: str, environ: "Mapping[str, str]", no_telemetry: bool = False, admin: "str | None" = None
 ) -> Policy:
     """Return the policy that holds for the journal at *root* now.  Never raises; writes nothing when it is off.
 
@@ -230,14 +304,22 @@ def resolve(
     mode, level, source = environment_limits(environ, no_telemetry=no_telemetry)
     if mode == "off":
         return Policy("off", source=source, channel=channel)
-    config = paths.config_file(environ)
-    admin = paths.admin_file(environ) if admin is None else admin
+    config = config_file(environ)
+    admin = admin_file(environ) if admin is None else admin
     config_signature, admin_signature = file_signature(config), file_signature(admin)
     if config_signature == "-" == admin_signature:
         base = default_policy(channel)
     else:
         base = _from_files(root, config, admin, f"{config_signature} {admin_signature}", channel)
     return base.narrowed(mode, level, source)
+
+
+def _admin_says_off(admin: str) -> bool:
+    """Tell whether the administrator's file plainly does: then nothing below the root is even looked at."""
+    try:
+        return says(read(admin, CONFIG_BYTES_MAX), b"enabled", b"false", top=True)
+    except OSError:
+        return False  # Whoever parses the file says why, and it is off then, too.
 
 
 def _from_files(root: str, config: str, admin: str, signatures: str, channel: str) -> Policy:
@@ -250,6 +332,8 @@ def _from_files(root: str, config: str, admin: str, signatures: str, channel: st
             return default_policy(channel)
     except OSError:
         return Policy("off", source="config", channel=channel, problems=("config: cannot be read",))
+    if not signatures.endswith(" -") and _admin_says_off(admin):
+        return Policy("off", source="admin", channel=channel)
     try:
         policy = parse_snapshot(read(os.path.join(root, SNAPSHOT), 4096), signatures, channel)
     except (OSError, ValueError, KeyError):

@@ -15,7 +15,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from carojournal import codec, paths
+from carojournal import codec, policy
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.frame import RECORD_OVERHEAD_BYTES
 from carojournal.packed_streams import PackedStreams
@@ -58,7 +58,7 @@ class JournalReader:
         self, root: "str | os.PathLike[str] | None" = None, *, environ: "Mapping[str, str] | None" = None
     ) -> None:
         environ = os.environ if environ is None else environ
-        self.root = paths.journal_root(environ) if root is None else os.path.abspath(os.fspath(root))
+        self.root = policy.journal_root(environ) if root is None else os.path.abspath(os.fspath(root))
         self._damage: dict[Damage, None] = {}
 
     @property
@@ -185,7 +185,7 @@ class JournalReader:
         if info.state != "open" or path != info.path or not found.spans or not found.spans[-1].torn:
             return got
         try:
-            lock = os.open(f"{path[:-4]}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            lock = os.open(f"{path[:-4]}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return got
         try:

@@ -11,54 +11,63 @@ closed vocabularies; an unknown key is `<unknown>`.  A required field that is ba
 becomes the type's "other" or "unknown", else it is left out; either way it is counted.  An unknown event or key refuses
 the event.
 
-Checking and encoding are one step: a field's check returns its encoded key and value, which for an enum is one lookup.
-Every check is linear in the 64 bytes that L3 lets through.
+Checking and encoding are one step: a field's check returns its encoded key and value, which for a word or name that has
+been seen before is one lookup.  Every check is linear in the 64 bytes that L3 lets through.  What an event or a field
+needs is compiled when it first occurs: most processes use a few of them, and pay for those.
 """
 
 import carojournal
 from carojournal import events
-from carojournal.cbor import encode, encode_head, encode_int, encode_score, encode_text
+from carojournal.frame import encode_head, encode_score, encode_text
 
 TYPE_CHECKING = False  # `typing` costs 15 ms to import; type checkers know the name.
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    _Admit = Callable[[object], bytes | str]
+    from carojournal.refusal import Refused
 
-__all__ = ["REASONS", "UNKNOWN", "Accepted", "Refused", "check", "event_name"]
+    _Admit = Callable[[object], bytes | str]
+    _Field = tuple[str, int, int, bool, _Admit]  # canonical name, slot, level, required, check
+    # Name, level, keys of the map in their order, slots of the recorder's own among them, (slot, key) of what is
+    # required, for each level what `check` looks fields up in, the map with no field in it, its head by absent keys,
+    # and the fields that have occurred.
+    _Heads = list[bytes]
+    _Required = list[tuple[int, str]]
+    _Tables = tuple[dict[str, tuple[int, _Admit]], ...]
+    _Spec = tuple[str, int, list[str], list[int], _Required, _Tables, _Heads, _Heads, dict[str, _Field]]
+
+__all__ = ["UNKNOWN", "Accepted", "check", "compile_event", "event_name", "field_of", "is_number", "is_version"]
 
 UNKNOWN = "<unknown>"
 FIELDS_MAX = 64  # More keys than all events have together: such a call is refused before its keys are read.
 TEXT_BYTES_MAX = 64  # As `shape.TEXT_BYTES_MAX`; a test holds them equal.
 GENERATION_MAX = 9_999  # Ordinals of a run; a run ends at the latest with its host process.
-
-REASONS = {
-    "unknown_event": "no event of the schema has this name",
-    "unknown_field": "the event has no field of this name",
-    "missing": "a required field was not given",
-    "type": "the value is of another type than the field",
-    "range": "the number is outside the field's range",
-    "shape": "the text is longer, or holds other characters, than any allowed value",
-    "value": "the text is none of the field's allowed values",
-    "too_many": "more fields, or more list items, than the schema knows",
-    "foreign_id": "an identifier that this recorder did not issue",
-}
+_KNOWN_MAX = 256  # Texts that one field remembers.  A host uses a handful; a misbehaving one must not grow us.
 
 _NO_VALUE = b""
-_EVENT, _RUN, _TIME, _GENERATION, _SESSION = events.ENVELOPE
+_ARRAY = 0x80
+_ALIAS = ("", 0, False, "")  # Stands for the declaration of a name that is none of the event's own.
+_SMALL = bytes(range(24))  # CBOR writes these as themselves.
 
 
 class Accepted:
     """An event that may be stored.  `refusals` are (event, field, reason) of optional fields left out or replaced."""
 
-    __slots__ = ("_spec", "event", "generation", "refusals", "slots")
+    __slots__ = ("_heads", "_own", "event", "generation", "refusals", "slots")
 
     def __init__(
-        self, spec: "_Event", slots: list[bytes], generation: object, refusals: tuple[tuple[str, str, str], ...]
+        self,
+        event: str,
+        slots: "list[bytes]",
+        own: "list[int]",
+        heads: "list[bytes]",
+        generation: object,
+        refusals: "tuple[tuple[str, str, str], ...]",
     ) -> None:
-        self._spec = spec
-        self.event = spec.name
+        self.event = event
         self.slots = slots
+        self._own = own
+        self._heads = heads
         self.generation = generation
         self.refusals = refusals
 
@@ -68,144 +77,151 @@ class Accepted:
         *time_ms* is UTC milliseconds since 1970, *session* and *run* are 16 bytes, *generation* counts from 1 (0:
         none).
         """
-        spec = self._spec
         slots = self.slots
+        _, run_slot, time_slot, generation_slot, session_slot = self._own
         # From 2**32 ms (19 February 1970) on the shortest head has eight bytes.
-        slots[spec.time_slot] = (
-            b"itimestamp\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else b"itimestamp" + encode_int(time_ms)
+        slots[time_slot] = b"itimestamp" + (
+            b"\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else encode_head(0, time_ms)
         )
-        slots[spec.run_slot] = b"frun_idP" + run
-        slots[spec.session_slot] = b"jsession_idP" + session
-        slots[spec.generation_slot] = b"jgeneration" + encode_int(generation) if generation else _NO_VALUE
-        return spec.heads[slots.count(_NO_VALUE)] + b"".join(slots)
+        slots[run_slot] = b"frun_idP" + run
+        slots[session_slot] = b"jsession_idP" + session
+        slots[generation_slot] = b"jgeneration" + encode_head(0, generation) if generation else _NO_VALUE
+        return self._heads[slots.count(_NO_VALUE)] + b"".join(slots)
 
     @property
-    def fields(self) -> dict[str, object]:
+    def fields(self) -> "dict[str, object]":
         """The accepted fields as they are stored, without the recorder's own.  Decodes: not for the append path."""
         from carojournal.codec import loads
 
-        spec = self._spec
         slots = self.slots.copy()
-        for slot in (spec.event_slot, spec.time_slot, spec.run_slot, spec.session_slot, spec.generation_slot):
+        for slot in self._own:
             slots[slot] = _NO_VALUE
-        body = loads(spec.heads[slots.count(_NO_VALUE)] + b"".join(slots))
+        body = loads(self._heads[slots.count(_NO_VALUE)] + b"".join(slots))
         assert isinstance(body, dict)
         return body
 
 
-class Refused:
-    """An event that may not be stored; `refusals` hold (event, field, reason) with no word of the caller's."""
-
-    __slots__ = ("event", "refusals")
-
-    def __init__(self, event: str, refusals: tuple[tuple[str, str, str], ...]) -> None:
-        self.event = event
-        self.refusals = refusals
-
-
-class _Field:
-    """One field of one event: where it stands in the map, and how a value is admitted."""
-
-    __slots__ = ("admit", "fallback", "key", "level", "name", "required", "slot")
-
-    def __init__(self, name: str, slot: int, kind: str, level: int, required: bool) -> None:
-        self.name = name
-        self.slot = slot
-        self.level = level
-        self.required = required
-        self.key = encode_text(name)
-        self.fallback = _NO_VALUE
-        spec = events.TYPES[kind]
-        if spec[0] in ("enum", "code") and not required:
-            words = spec[1] if spec[0] == "enum" else ("other",)
-            for word in ("other", "unknown"):
-                if word in words:  # type: ignore[operator]
-                    self.fallback = self.key + encode_text(word)
-        self.admit = _ADMIT[str(spec[0])](self.key, kind, spec)
+def _spec(name: str) -> "_Spec":
+    """Return what `check` needs to know of an event, but for its fields: `field_of` compiles those one by one."""
+    level, declared = events.EVENTS[name]
+    # RFC 8949 section 4.2.1: bytewise order of encoded keys, which for short text keys is length, then bytes.
+    order = sorted((*declared, *events.ENVELOPE))
+    order.sort(key=len)
+    own = [order.index(key) for key in events.ENVELOPE]
+    required = [(order.index(key), key) for key, field in declared.items() if field[2]]
+    blank = [_NO_VALUE] * len(order)
+    blank[own[0]] = b"eevent" + encode_text(name)
+    # A test holds every event below the 24 keys of a one-byte head.
+    heads = [bytes((0xA0 + present,)) for present in range(len(order), -1, -1)]
+    return name, level, order, own, required, ({}, {}, {}), blank, heads, {}
 
 
-class _Event:
-    """One event's fields in the order of their encoded keys, with the recorder's own among them."""
-
-    __slots__ = (
-        "blank",
-        "event_slot",
-        "fields",
-        "generation_slot",
-        "heads",
-        "level",
-        "name",
-        "required",
-        "run_slot",
-        "session_slot",
-        "tables",
-        "time_slot",
-    )
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.level, declared = events.EVENTS[name]
-        # RFC 8949 section 4.2.1: bytewise order of encoded keys, which for short text keys is length, then bytes.
-        order = sorted((*declared, *events.ENVELOPE), key=lambda key: (len(key), key))
-        self.event_slot = order.index(_EVENT)
-        self.run_slot = order.index(_RUN)
-        self.time_slot = order.index(_TIME)
-        self.session_slot = order.index(_SESSION)
-        self.generation_slot = order.index(_GENERATION)
-        self.fields = {
-            key: _Field(key, order.index(key), kind, level, required)
-            for key, (kind, level, required, _) in declared.items()
-        }
-        for alias, key in events.FIELD_ALIASES[name].items():
-            self.fields[alias] = self.fields[key]
-        self.required = tuple(field for key, field in self.fields.items() if field.required and key == field.name)
-        # What the loop of `check` needs, by level: a field that the level leaves out is simply not in the table.
-        self.tables = tuple(
-            {
-                key: (field.slot, field.admit)
-                for key, field in self.fields.items()
-                if field.level <= level and key not in events.GROUPS
-            }
-            for level in range(len(events.LEVELS))
-        )
-        self.blank = [_NO_VALUE] * len(order)
-        # By the number of keys that are absent.
-        self.heads = tuple(encode_head(0xA0, len(order) - absent) for absent in range(len(order) + 1))
-        self.blank[self.event_slot] = b"eevent" + encode_text(name)
+def field_of(spec: "_Spec", name: str) -> "_Field | None":
+    """Return the field that *name* is, or is an alias of, compiled once; None if the event has no such field."""
+    event, _, order, _, _, tables, _, _, fields = spec
+    if name in fields:
+        return fields[name]
+    declared = events.EVENTS[event][1]
+    key = events.FIELD_ALIASES[event].get(name, name)
+    if key not in declared:
+        return None
+    kind, least, required, _ = declared[key]
+    slot = order.index(key)
+    admit = _admitter(encode_text(key), kind)
+    if name not in events.GROUPS:
+        for level, table in enumerate(tables):
+            table[name] = slot, admit if level >= least else _leave_out
+    field = fields[name] = key, slot, least, required, admit
+    return field
 
 
-def _reason(value: object, kind: type) -> str:
-    if type(value) is not kind:
-        return "type"
-    return "value" if carojournal.shape.is_plain(value) else "shape"  # type: ignore[arg-type]
+def _leave_out(_value: object) -> "bytes | str":
+    """Stand for the check of a field that the level leaves out."""
+    return _NO_VALUE
 
 
-# An admitter returns the encoded key and value, or the reason why not, as text.
+def _admitter(key: bytes, kind: str) -> "_Admit":
+    """Return the check of a type: it returns the encoded *key* and value, or as text the reason why not."""
+    spec = events.TYPES[kind]
+    if spec[0] == "int":
+        return _int(key, *spec[1:])  # type: ignore[arg-type]
+    if spec[0] == "bool":
+        return _bool(key)
+    if spec[0] == "score":
+        return _score(key)
+    if spec[0] == "words":
+        return _words(key, *spec[1:])  # type: ignore[arg-type]
+    return _text(key, kind, spec)
 
 
-def _enum(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":
-    words: tuple[str, ...] = spec[1]  # type: ignore[assignment]
-    table = {word: key + encode_text(word) for word in words}
-    for alias, word in events.ALIASES.get(kind, {}).items():
-        table[alias] = table[word]
-    find = table.get
+def _text(key: bytes, kind: str, spec: "tuple[object, ...]") -> "_Admit":
+    known: dict[str, bytes] = {}
+    find = known.get
 
-    def admit(value: object) -> bytes | str:
-        if type(value) is str and len(value) <= TEXT_BYTES_MAX:
-            found = find(value)
-            if found is not None:
-                return found
-        return _reason(value, str)
+    def admit(value: object) -> "bytes | str":
+        if type(value) is not str or len(value) > TEXT_BYTES_MAX:
+            return "type" if type(value) is not str else "shape"
+        found = find(value)
+        if found is None:
+            word = _word(value, kind, spec)
+            if word is None:
+                return carojournal.refusal.text_reason(value)
+            found = key + encode_text(word)
+            if len(known) < _KNOWN_MAX:
+                known[value] = found
+        return found
 
     return admit
 
 
-def _words(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
-    item_kind, most = str(spec[1]), int(spec[2])  # type: ignore[call-overload]
-    words: tuple[str, ...] = events.TYPES[item_kind][1]  # type: ignore[assignment]
-    known = {word: word for word in words} | events.ALIASES.get(item_kind, {})
+def _word(text: str, kind: str, spec: "tuple[object, ...]") -> "str | None":
+    """Return what is stored for *text*: an enum's word, or a text of a closed grammar; None if it is neither.
 
-    def admit(value: object) -> bytes | str:
+    Whatever is returned has the shape of L3 as well (a test proves it).
+    """
+    if spec[0] == "enum":
+        words: tuple[str, ...] = spec[1]  # type: ignore[assignment]
+        if text in words:
+            return text
+        return events.ALIASES[kind].get(text) if kind in events.ALIASES else None
+    if spec[0] == "version":
+        good = is_version(text)
+    elif spec[0] == "model":
+        good = carojournal.grammars.is_model(text)
+    else:
+        good = carojournal.grammars.is_error_code(text)
+    return text if good else None
+
+
+def is_version(text: str) -> bool:
+    """Tell whether *text* is X.Y or X.Y.Z of caro's releases, with an optional -alpha, -beta or -rc and .N.
+
+    The first number has one digit, the second two, the third three: addresses, dates and telephone numbers do not fit.
+    """
+    core, dash, tag = text.partition("-")
+    parts = core.split(".")
+    if not 2 <= len(parts) <= 3:
+        return False
+    for digits, part in enumerate(parts, 1):
+        if not is_number(part, digits):
+            return False
+    if not dash:
+        return True
+    word, dot, number = tag.partition(".")
+    return word in ("alpha", "beta", "rc") and (not dot or is_number(number, 2))
+
+
+def is_number(text: str, digits: int) -> bool:
+    """Tell whether *text* has 1 to *digits* decimal digits and no leading zero."""
+    if not 0 < len(text) <= digits or text.strip("0123456789"):
+        return False
+    return text == "0" or text[0] != "0"
+
+
+def _words(key: bytes, item_kind: str, most: int) -> "_Admit":
+    spec = events.TYPES[item_kind]
+
+    def admit(value: object) -> "bytes | str":
         if not isinstance(value, list | tuple):
             return "type"
         items = list(value)
@@ -213,92 +229,58 @@ def _words(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa
             return "too_many"
         found = set()
         for item in items:
-            if type(item) is not str or len(item) > TEXT_BYTES_MAX or item not in known:
-                return _reason(item, str)
-            found.add(known[item])
-        return key + encode(sorted(found))
+            word = _word(item, item_kind, spec) if type(item) is str and len(item) <= TEXT_BYTES_MAX else None
+            if word is None:
+                return carojournal.refusal.text_reason(item)
+            found.add(word)
+        return key + encode_head(_ARRAY, len(found)) + b"".join(map(encode_text, sorted(found)))
 
     return admit
 
 
-def _int(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
-    most, exact, step = (int(part) for part in spec[1:])  # type: ignore[call-overload]
-    one_byte = [encode_int(value) for value in range(24)]
-
-    def admit(value: object) -> bytes | str:
+def _int(key: bytes, most: int, exact: int, step: int) -> "_Admit":
+    def admit(value: object) -> "bytes | str":
         if type(value) is not int:
             return "type"
         if not 0 <= value <= most:
             return "range"
-        kept: int = value if value <= exact else (value + step // 2) // step * step
-        return key + (one_byte[kept] if kept < 24 else encode_int(kept))
+        if value < 24:
+            return key + _SMALL[value : value + 1]
+        return key + encode_head(0, value if value <= exact else (value + step // 2) // step * step)
 
     return admit
 
 
-def _bool(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
+def _bool(key: bytes) -> "_Admit":
     yes, no = key + b"\xf5", key + b"\xf4"
 
-    def admit(value: object) -> bytes | str:
+    def admit(value: object) -> "bytes | str":
         return yes if value is True else no if value is False else "type"
 
     return admit
 
 
-def _score(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
-    known: list[bytes] = [_NO_VALUE] * 101
+def _score(key: bytes) -> "_Admit":
+    known: dict[int, bytes] = {}
 
-    def admit(value: object) -> bytes | str:
+    def admit(value: object) -> "bytes | str":
         if type(value) is not float and type(value) is not int:
             return "type"
         if not 0 <= value <= 1:  # also false for NaN
             return "range"
         hundredths = round(value * 100)
-        found = known[hundredths]
-        if not found:
-            found = known[hundredths] = key + encode_score(hundredths / 100)
+        found = known.get(hundredths)
+        if found is None:
+            found = known[hundredths] = key + encode_score(hundredths)
         return found
 
     return admit
 
 
-def _grammar(name: str) -> "Callable[[bytes, str, tuple[object, ...]], _Admit]":
-    def build(key: bytes, kind: str, spec: tuple[object, ...]) -> "_Admit":  # noqa: ARG001
-        known: dict[str, bytes] = {}
-
-        def admit(value: object) -> bytes | str:
-            if type(value) is not str or len(value) > TEXT_BYTES_MAX:
-                return "type" if type(value) is not str else "shape"
-            found = known.get(value)
-            if found is None:
-                # The grammars are closed: whatever they take has the shape of L3 as well (a test proves it).
-                if not getattr(carojournal.grammars, name)(value):
-                    return _reason(value, str)
-                found = key + encode_text(value)
-                if len(known) < 256:  # A host uses a handful; the bound keeps a misbehaving one from growing us.
-                    known[value] = found
-            return found
-
-        return admit
-
-    return build
+_compiled: "dict[str, _Spec]" = {}
 
 
-_ADMIT: "dict[str, Callable[[bytes, str, tuple[object, ...]], _Admit]]" = {
-    "enum": _enum,
-    "words": _words,
-    "int": _int,
-    "bool": _bool,
-    "score": _score,
-    "version": _grammar("is_version"),
-    "model": _grammar("is_model"),
-    "code": _grammar("is_error_code"),
-}
-
-_compiled: dict[str, _Event] = {}
-
-
-def event_name(event_type: object) -> str | None:
+def event_name(event_type: object) -> "str | None":
     """Return the canonical name of an event or alias, or None for anything else."""
     if type(event_type) is not str or len(event_type) > TEXT_BYTES_MAX:
         return None
@@ -306,119 +288,120 @@ def event_name(event_type: object) -> str | None:
     return name if name in events.EVENTS else None
 
 
-def _compile(event_type: object) -> _Event | None:
+def compile_event(event_type: object) -> "_Spec | None":
+    """Return what `check` needs to know of an event, by its name or an alias; None for anything else."""
     name = event_name(event_type)
     if name is None:
         return None
-    spec = _compiled.get(name)
-    if spec is None:
-        spec = _compiled[name] = _Event(name)
+    found = _compiled.get(name)
+    if found is None:
+        found = _compiled[name] = _spec(name)
     if type(event_type) is str:
-        _compiled[event_type] = spec
-    return spec
+        _compiled[event_type] = found
+    return found
 
 
-def check(event_type: str, fields: dict[str, object], level: int = events.DETAILED) -> Accepted | Refused | None:
+def check(event_type: str, fields: "dict[str, object]", level: int = events.DETAILED) -> "Accepted | Refused | None":
     """Return the event as it may be stored, or why it may not; None if *level* leaves the whole event out.
 
     *level* is MINIMAL, STANDARD or DETAILED of `events`.  Nested objects of caro's documents (`platform`,
     `backend_config`, `safety_result`) are taken apart; a None stands for "not given", as in those documents.
     Never raises for any value of *fields*.
     """
-    spec = (_compiled.get(event_type) if type(event_type) is str else None) or _compile(event_type)
+    spec = (_compiled.get(event_type) if type(event_type) is str else None) or compile_event(event_type)
     if spec is None:
-        return Refused(UNKNOWN, ((UNKNOWN, UNKNOWN, "unknown_event"),))
-    if spec.level > level:
+        return carojournal.refusal.Refused(UNKNOWN, ((UNKNOWN, UNKNOWN, "unknown_event"),))
+    event, least, _, own, required, tables, blank, heads, _ = spec
+    if least > level:
         return None
-    if type(fields) is not dict:
-        return Refused(spec.name, ((spec.name, UNKNOWN, "type"),))
-    if len(fields) > FIELDS_MAX:
-        return Refused(spec.name, ((spec.name, UNKNOWN, "too_many"),))
-    slots = spec.blank.copy()
+    if type(fields) is not dict or len(fields) > FIELDS_MAX:
+        reason = "too_many" if type(fields) is dict else "type"
+        return carojournal.refusal.Refused(event, ((event, UNKNOWN, reason),))
+    slots = blank.copy()
     bad: list[tuple[str, str, str]] = []
     fatal = False
-    find = spec.tables[level].get
+    find = tables[level].get
     for name, value in fields.items():
         entry = find(name)
         if entry is not None:
-            found = entry[1](value)
+            slot, admit = entry
+            found = admit(value)
             if type(found) is bytes:
-                slots[entry[0]] = found
+                slots[slot] = found
                 continue
         if _exception(spec, slots, name, value, level, bad):
             fatal = True
-    for field in spec.required:
-        if not slots[field.slot] and not fatal:
-            bad.append((spec.name, field.name, "missing"))
+    for slot, key in required:
+        if not slots[slot] and not fatal:
+            bad.append((event, key, "missing"))
             fatal = True
     if fatal:
-        return Refused(spec.name, tuple(bad))
+        return carojournal.refusal.Refused(event, tuple(bad))
     given = fields.get("generation")
-    return Accepted(spec, slots, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ())
+    return Accepted(
+        event, slots, own, heads, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ()
+    )
 
 
 def _exception(
-    spec: _Event, slots: list[bytes], name: object, value: object, level: int, bad: list[tuple[str, str, str]]
+    spec: "_Spec", slots: "list[bytes]", name: object, value: object, level: int, bad: "list[tuple[str, str, str]]"
 ) -> bool:
-    """Deal with whatever is no good value of a field at this level; return whether it refuses the event."""
-    if type(name) is not str:
-        bad.append((spec.name, UNKNOWN, "unknown_field"))
-        return True
-    if name in events.GROUPS and type(value) is dict:
-        return _check_group(spec, slots, name, value, level, bad)
-    field = spec.fields.get(name)
-    if field is not None:
-        return _admit(spec, slots, field, value, level, bad)
-    if name in events.RECORDER_OWNED or name in ("generation", "generation_id"):
-        return False
-    bad.append((spec.name, UNKNOWN, "unknown_field"))
+    """Deal with whatever is no good value of a field that is known; return whether it refuses the event."""
+    if type(name) is str:
+        if name in events.GROUPS and type(value) is dict:
+            return _check_group(spec, slots, name, value, level, bad)
+        field = field_of(spec, name)
+        if field is not None:
+            return _admit(spec[0], slots, field, value, level, bad)
+        if name in events.RECORDER_OWNED or name in ("generation", "generation_id"):
+            return False
+    bad.append((spec[0], UNKNOWN, "unknown_field"))
     return True
 
 
 def _admit(
-    spec: _Event, slots: list[bytes], field: _Field, value: object, level: int, bad: list[tuple[str, str, str]]
+    event: str, slots: "list[bytes]", field: "_Field", value: object, level: int, bad: "list[tuple[str, str, str]]"
 ) -> bool:
-    if value is None or field.level > level:
+    """Store a value or count why not; return whether that refuses the event."""
+    key, slot, least, required, admit = field
+    if value is None or least > level:
         return False
-    found = field.admit(value)
+    found = admit(value)
     if type(found) is bytes:
-        slots[field.slot] = found
+        slots[slot] = found
         return False
-    return _misfit(spec, slots, field, str(found), bad)
-
-
-def _misfit(spec: _Event, slots: list[bytes], field: _Field, reason: str, bad: list[tuple[str, str, str]]) -> bool:
-    """Count a bad value; return whether that refuses the event."""
-    bad.append((spec.name, field.name, reason))
-    slots[field.slot] = field.fallback
-    return field.required
+    bad.append((event, key, str(found)))
+    slots[slot] = _NO_VALUE if required else carojournal.refusal.stand_in(key, events.EVENTS[event][1][key][0])
+    return required
 
 
 def _check_group(
-    spec: _Event,
-    slots: list[bytes],
+    spec: "_Spec",
+    slots: "list[bytes]",
     group: str,
-    members: dict[object, object],
+    members: "dict[object, object]",
     level: int,
-    bad: list[tuple[str, str, str]],
+    bad: "list[tuple[str, str, str]]",
 ) -> bool:
     """Take a nested object apart; return whether that refuses the event."""
-    declared = events.EVENTS[spec.name][1]
+    declared = events.EVENTS[spec[0]][1]
     if len(members) > FIELDS_MAX:
-        bad.append((spec.name, UNKNOWN, "too_many"))
+        bad.append((spec[0], UNKNOWN, "too_many"))
         return True
     fatal = False
-    find = spec.tables[level].get
+    find = spec[5][level].get
     for name, value in members.items():
-        if type(name) is not str or name not in declared or declared[name][3] != group:
-            bad.append((spec.name, UNKNOWN, "unknown_field"))
-            fatal = True
-            continue
-        entry = find(name)
-        if entry is not None:
-            found = entry[1](value)
+        entry = find(name)  # type: ignore[call-overload]
+        if entry is not None and declared.get(name, _ALIAS)[3] == group:  # type: ignore[call-overload]
+            slot, admit = entry
+            found = admit(value)
             if type(found) is bytes:
-                slots[entry[0]] = found
+                slots[slot] = found
                 continue
-        fatal = _admit(spec, slots, spec.fields[name], value, level, bad) or fatal
+        field = field_of(spec, name) if type(name) is str and name in declared else None
+        if field is None or declared[field[0]][3] != group:
+            bad.append((spec[0], UNKNOWN, "unknown_field"))
+            fatal = True
+        else:
+            fatal = _admit(spec[0], slots, field, value, level, bad) or fatal
     return fatal

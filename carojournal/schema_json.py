@@ -21,7 +21,7 @@ __all__ = ["ERROR_CODE_PATTERN", "VERSION_PATTERN", "int_ranges", "json_schema",
 
 Schema = dict[str, object]
 
-# The same language as `grammars.is_version`.  Anchored here; CDDL's regexp is anchored by definition.
+# The same language as `redact.is_version`.  Anchored here; CDDL's regexp is anchored by definition.
 VERSION_PATTERN = r"(0|[1-9])[.](0|[1-9][0-9]?)([.](0|[1-9][0-9]{0,2}))?(-(alpha|beta|rc)([.](0|[1-9][0-9]?))?)?"
 ERROR_CODE_PATTERN = "E[0-9]{4}"
 # L3 as the characters a text must not hold.  It also keeps out the final newline that some engines' `$` lets pass.

@@ -4,7 +4,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from carojournal import events, grammars, schema_docs
-from carojournal.redact import REASONS
+from carojournal.refusal import REASONS
 from carojournal.schema_json import int_ranges
 from carojournal.shape import TEXT_BYTES_MAX
 

@@ -13,7 +13,7 @@ from zlib import crc32
 from carojournal.cbordecode import decode
 from carojournal.errors import CorruptRecord, MalformedCBOR
 from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, decode_record, last_record_offset
-from carojournal.lanes import FORMAT_VERSION
+from carojournal.rotation import FORMAT_VERSION
 from carojournal.scan import next_record
 
 __all__ = [

@@ -5,7 +5,7 @@ bounds, no alias, nothing that `redact.check` would change, in deterministic enc
 after one match of a pattern (`payload_pattern`); the others are decoded here, judged, and refused with reasons.
 """
 
-from carojournal import codec, redact
+from carojournal import codec, redact, refusal
 from carojournal.errors import MalformedCBOR
 from carojournal.events import DETAILED, ENVELOPE
 from carojournal.payload_pattern import payload_end
@@ -16,7 +16,7 @@ __all__ = ["REASONS", "TIME_MS_MAX", "TIME_MS_MIN", "Refusals", "check_payload",
 TIME_MS_MIN = 1 << 40  # November 2004: a clock that was never set says 1970 or 2000.
 TIME_MS_MAX = 4_102_444_800_000  # 2100-01-01: a larger number is no time, and must not carry anything else.
 
-REASONS = redact.REASONS | {
+REASONS = refusal.REASONS | {
     "encoding": "the bytes are not those that the recorder writes for these values",
     "time": "the timestamp is not between 2004-11-03 and 2100-01-01",
 }

@@ -36,7 +36,8 @@ def test_heads_are_the_shortest(edge):
 
 def test_every_confidence_score_has_the_shortest_float():
     for hundredths in range(101):
-        assert cbor.encode_score(hundredths / 100) == cbor2.dumps(hundredths / 100, canonical=True)
+        expected = cbor2.dumps(hundredths / 100, canonical=True)
+        assert cbor.encode_score(hundredths) == cbor.encode(hundredths / 100) == expected
 
 
 @pytest.mark.parametrize("value", [-1, 2**64])
@@ -45,7 +46,7 @@ def test_integers_outside_64_bits_are_an_error(value):
         cbor.encode_int(value)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, 1j])
+@pytest.mark.parametrize("value", [object(), {1, 2}, 1j, 0.123, float("nan")])
 def test_other_types_are_an_error(value):
     with pytest.raises(TypeError):
         cbor.encode(value)

@@ -1,5 +1,6 @@
 """`clear` removes what is kept and only that, whatever the writers do meanwhile."""
 
+import contextlib
 import json
 import os
 import pty
@@ -178,6 +179,27 @@ def test_links_are_removed_and_never_followed(full, tmp_path):
     empty(full)
     assert (outside / "photo.jpg").read_text() == "precious"
     assert not os.path.lexists(f"{full}/sent/file")
+
+
+@pytest.mark.parametrize("kind", [os.mkfifo, lambda path: os.symlink("/etc/hostname", path)])
+@pytest.mark.parametrize("name", ["lanes/0.seg", "segments/1790000000000000-" + "0" * 32 + ".seg", "journal"])
+def test_what_is_no_file_of_ours_under_a_name_of_ours_keeps_nothing_from_being_deleted(full, name, kind):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{full}/{name}")
+    kind(f"{full}/{name}")
+    assert clear.survey(full).files > 3
+    done = empty(full)
+    assert done.left == 0
+    assert names(full) == ["batch.lock", "journal", "lanes/0.lock", *(["policy"] if "policy" in names(full) else [])]
+    assert os.path.isfile(f"{full}/journal")
+
+
+def test_a_folder_where_a_lane_should_be_is_an_error_after_the_others_are_gone(full):
+    os.makedirs(f"{full}/lanes/7.seg/inner")
+    with pytest.raises(JournalIOError):
+        empty(full)
+    assert not [name for name in names(full) if name.endswith(".seg")]
+    assert os.listdir(f"{full}/segments") == []
 
 
 def test_a_root_of_somebody_else_is_refused(full):

@@ -10,19 +10,19 @@ import pytest
 from terminals import on_terminal
 
 import carojournal
-from carojournal import paths, policy
+from carojournal import policy
 from carojournal.cli import main
 from carojournal.config_keys import KEYS, allowed
 
 TREE = os.path.dirname(os.path.dirname(carojournal.__file__))
-PROGRAM = "import sys; from carojournal import paths; from carojournal.cli import main\n"
+PROGRAM = "import sys; from carojournal import policy; from carojournal.cli import main\n"
 
 
 @pytest.fixture
 def admin(tmp_path, monkeypatch):
     """The administrator's file, in a place that a test may write to; not made yet."""
     place = tmp_path / "admin.toml"
-    monkeypatch.setattr(paths, "admin_file", lambda *_args: str(place))
+    monkeypatch.setattr(policy, "admin_file", lambda *_args: str(place))
     return place
 
 
@@ -310,7 +310,7 @@ def test_consent_is_not_asked_where_a_variable_forbids_it(run, monkeypatch):
 
 def on_own_terminal(home, admin, verb, exchanges, **more):
     environ = {"HOME": home, "PATH": os.environ.get("PATH", ""), "PYTHONPATH": TREE, **more}
-    program = f"{PROGRAM}paths.admin_file = lambda *_: {str(admin)!r}\nsys.exit(main({verb!r}))\n"
+    program = f"{PROGRAM}policy.admin_file = lambda *_: {str(admin)!r}\nsys.exit(main({verb!r}))\n"
     return on_terminal(program, exchanges, environ)
 
 
@@ -347,7 +347,7 @@ def test_the_verbs_as_programs(home, admin):
     environ = {"HOME": home, "PATH": os.environ.get("PATH", ""), "PYTHONPATH": TREE}
 
     def call(*words):
-        program = f"{PROGRAM}paths.admin_file = lambda *_: {str(admin)!r}\nsys.exit(main({list(words)!r}))\n"
+        program = f"{PROGRAM}policy.admin_file = lambda *_: {str(admin)!r}\nsys.exit(main({list(words)!r}))\n"
         done = subprocess.run(
             [sys.executable, "-c", program],
             stdin=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from full_journals import by_hand, bytes_below, fill
 from terminals import on_terminal
 
 import carojournal
-from carojournal import Journal, paths, policy
+from carojournal import Journal, policy
 from carojournal.cli import main
 from carojournal.events import EVENTS
 from carojournal.index import INDEX
@@ -25,7 +25,7 @@ TREE = os.path.dirname(os.path.dirname(carojournal.__file__))
 @pytest.fixture
 def run(root, capfd, tmp_path, monkeypatch):
     """Run one verb on the default journal; return (exit code, standard output, standard error)."""
-    monkeypatch.setattr(paths, "admin_file", lambda *_args: str(tmp_path / "admin.toml"))
+    monkeypatch.setattr(policy, "admin_file", lambda *_args: str(tmp_path / "admin.toml"))
 
     def call(*words):
         code = main(list(words))

@@ -11,6 +11,7 @@ from stored_events import stored
 
 from carojournal import Journal, drops
 from carojournal.collector import BATCH_EVENTS_MAX, Collector
+from carojournal.journal import POLICY_CHECK_MS
 from carojournal.journal import Journal as _Journal
 
 SECRET = "hunter2-/home/ada/.ssh/id_rsa"
@@ -189,6 +190,7 @@ def test_a_level_that_narrows_while_an_event_waits_holds_for_it(stalled, root, c
         assert collector.record("session_end", **END, retries=1, safety_blocks=1)
         assert stalled.entered.wait(60)
         monkeypatch.setenv("CARO_TELEMETRY_LEVEL", "minimal")
+        clock.advance(POLICY_CHECK_MS)
         stalled.go.set()
         assert collector.flush(60)
     assert stored(root)[0].keys() == {"event", "timestamp", "run_id", "session_id", "session_duration_ms"}
@@ -283,3 +285,21 @@ def test_nothing_is_raised_when_the_journal_is_broken(journal, clock, monkeypatc
         assert collector.flush(60)
     assert journal.stats["dropped"] == 2
     assert journal.stats["reasons"] == {"drop disk_full": 2}
+
+
+def test_one_thread_is_started_though_an_event_comes_while_it_is_being_started(journal, root, clock, monkeypatch):
+    """Another thread's event, or a signal handler's."""
+    made = []
+
+    class Watched(threading.Thread):
+        def __init__(self, *args, **keywords):
+            made.append(self)
+            if len(made) < 3:
+                assert collector.record("session_end", session_duration_ms=len(made))
+            super().__init__(*args, **keywords)
+
+    monkeypatch.setattr("carojournal.collector.threading.Thread", Watched)
+    with Collector(journal, clock=clock) as collector:
+        assert collector.record("session_end", session_duration_ms=0)
+    assert len(made) == 1
+    assert [event["session_duration_ms"] for event in stored(root)] == [0, 1]

@@ -391,3 +391,19 @@ def test_explain_agrees_with_resolve(home, tmp_path):
                     if held.mode != "off":
                         assert rows_of(rows, "mode")[0][1] == held.source
                         assert rows_of(rows, "level")[0][0] == policy.LEVELS[held.level]
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("enabeld", "enabeld"),
+        ("some_other_key", "some_other_key"),
+        ("sk-proj-Abc123", "<unknown>"),
+        ("hunter2", "<unknown>"),
+        ("a" * 33, "<unknown>"),
+        ('"jane.doe@example.com"', "<unknown>"),
+    ],
+)
+def test_an_unknown_key_is_named_only_if_it_looks_like_a_mistyped_one(files, key, shown):
+    notes = files(f"[telemetry]\n{key} = 1\n").notes
+    assert [note.partition("[telemetry] ")[2] for note in notes] == [f"{shown}: unknown key, ignored"]

@@ -1,5 +1,6 @@
 """A request to delete what was sent is durable, outlives off and clear, and names no id that was never sent."""
 
+import contextlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ from conftest import NOON_MS
 
 from carojournal import JournalReader, deletion
 from carojournal.cli import main
+from carojournal.errors import JournalIOError
 from carojournal.identity import day_of, open_identity
 
 DAY_MS = 86_400_000
@@ -187,3 +189,13 @@ def test_a_running_host_carries_a_new_session_within_a_second(used, journal, clo
     assert last["session_duration_ms"] == 6
     assert asked in deletion.requested_sessions(used)
     assert last["session_id"] not in deletion.requested_sessions(used)
+
+
+@pytest.mark.parametrize("name", ["journal", deletion.REQUESTS])
+def test_a_pipe_in_a_files_place_is_an_error_and_no_wait(used, name):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{used}/{name}")
+    os.mkfifo(f"{used}/{name}")
+    read = deletion.read_identity if name == "journal" else deletion.requests
+    with pytest.raises((OSError, JournalIOError)):
+        read(used)

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from carojournal import drops, redact
+from carojournal import drops, redact, refusal
 from carojournal.events import EVENTS
 
 
@@ -70,7 +70,7 @@ def test_the_longest_key_fits_and_all_keys_fit_the_file():
         f"refuse {event} {field} {reason}"
         for event, (_, fields) in EVENTS.items()
         for field in (*fields, "generation", redact.UNKNOWN)
-        for reason in redact.REASONS
+        for reason in refusal.REASONS
     ]
     assert max(map(len, keys)) <= 96
     assert (len(keys) + len(drops.DROP_REASONS)) * 128 <= 262_144

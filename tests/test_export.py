@@ -222,10 +222,11 @@ def test_losses_that_a_removed_segment_recorded_are_carried_on(root, clock, gene
     """acked = present + lost + cleared, whatever order things go in."""
     acked = 0
     small = policy.Policy("local", source="test", cap_bytes=200_000)
-    with pytest.MonkeyPatch.context() as patch, Journal.open(clock=clock, admin="/nonexistent") as journal:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("carojournal.policy.resolve", lambda *_, **__: small)
-        for _ in range(2500):
-            acked += journal.record("command_generated", **generated)
+        with Journal.open(clock=clock, admin="/nonexistent") as journal:
+            for _ in range(2500):
+                acked += journal.record("command_generated", **generated)
     assert acked == 2500
     evicted = sum(
         loss["events"] + sum(row["events"] for row in loss["carried"]) for loss in JournalReader(root).losses()

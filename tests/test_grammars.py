@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carojournal.grammars import ERROR_CODES, MODEL_FAMILIES, MODEL_WORDS, is_error_code, is_model, is_version
+from carojournal.grammars import ERROR_CODES, MODEL_FAMILIES, MODEL_WORDS, is_error_code, is_model
+from carojournal.redact import is_version
 from carojournal.shape import is_plain
 
 VERSION = re.compile(

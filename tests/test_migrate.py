@@ -332,6 +332,12 @@ def test_only_a_plain_table_of_caros_shape_is_read(tmp_path, root, script):
     assert not os.path.exists(root)
 
 
+def test_a_queue_may_have_any_name_that_the_system_allows(five, root):
+    strange = os.path.join(os.path.dirname(str(five)), os.fsdecode(b"a b%3f?#\xff.db"))
+    os.rename(five, strange)
+    assert take(strange, root).taken == 5
+
+
 def test_nothing_is_written_beside_the_queue(five, root):
     before = (sorted(os.listdir(five.parent)), five.read_bytes())
     os.chmod(five, 0o400)

@@ -22,7 +22,7 @@ LOSS = {
     "last_seq": 9,
     "events": 9,
     "bytes": 900,
-    "carried": [{"reason": "disk_full", "segments": 2, "events": 5, "bytes": 500}],
+    "carried": [{"reason": "cleared", "segments": 2, "events": 5, "bytes": 500}],
     "seq": 1,
 }
 
@@ -48,7 +48,7 @@ def section(seqs=(2, 3, 4), segment=SEGMENT, losses=(), **changed):
         "consent": 0,
         "previous": None,
         "schema": bytes(32),
-        "writer": "test/1",
+        "writer": "caro/1.0",
         "records": max(seqs, default=0) + 1,
         "events": len(seqs),
         "runs": runs(seqs),
@@ -103,7 +103,7 @@ def test_the_zstd_program_sees_a_checked_frame_with_the_plain_cbor_sequence(tmp_
 def test_a_host_reads_the_inventory_without_libraries(tmp_path):
     path = write(tmp_path / f"{1:016d}-{SEGMENT.hex()}.cborseq.zst", section(losses=[LOSS]), section((), b"\x01" * 16))
     assert spool.describe(path) == [
-        (SEGMENT, 2, 4, 3, {"evicted": [1, 9, 900], "disk_full": [2, 5, 500]}),
+        (SEGMENT, 2, 4, 3, {"evicted": [1, 9, 900], "cleared": [2, 5, 500]}),
         (b"\x01" * 16, 0, 0, 0, {}),
     ]
 
@@ -141,9 +141,11 @@ def test_every_flipped_bit_is_noticed(tmp_path):
         {"version": 2},
         {"record": "header"},
         {"writer": "a b"},
+        {"writer": "jane/1.0"},
+        {"writer": "caro/jane"},
         {"lane": -1},
         {"losses": [{**LOSS, "more": 1}]},
-        {"gaps": [{"first_seq": 1}]},
+        {"gaps": [{"first_seq": 1, "last_seq": 1, "bytes": 0, "reason": "torn", "more": 1}]},
         {"more": 1},
         {"previous": [b"", 1, 1]},
         {"runs": [[2, 3], [4, 4]]},
@@ -183,3 +185,13 @@ def test_bytes_after_the_last_section_are_refused():
     chunks = iter([content, b"\0"])
     with pytest.raises(DamagedData, match="follow"):
         list(packed.iter_content(lambda _: next(chunks, b""), len(content), "x"))
+
+
+def test_what_a_section_lacks_is_carried_on_when_it_is_evicted(tmp_path):
+    gaps = [
+        {"first_seq": 5, "last_seq": 6, "bytes": 90, "reason": "damaged"},
+        {"first_seq": 9, "last_seq": 9, "bytes": 0, "reason": "refused"},
+        {"first_seq": 10, "last_seq": 10, "bytes": 40, "reason": "torn"},
+    ]
+    path = write(tmp_path / f"{1:016d}-{SEGMENT.hex()}.cborseq.zst", section(gaps=gaps))
+    assert spool.describe(path)[0][4] == {"damaged": [0, 2, 90], "refused": [0, 1, 0]}

@@ -104,7 +104,7 @@ def test_environment_never_widens(user, root):
 @pytest.mark.usefixtures("home")
 def test_under_an_environment_switch_no_file_is_looked_at(root, monkeypatch):
     monkeypatch.setattr(policy, "file_signature", pytest.fail)
-    monkeypatch.setattr(policy.paths, "config_file", pytest.fail)
+    monkeypatch.setattr(policy, "config_file", pytest.fail)
     assert held(root, DO_NOT_TRACK="1").mode == "off"
 
 

@@ -61,7 +61,7 @@ def put_packed(tree, segment, numbers, **changed):
         "consent": 0,
         "previous": None,
         "schema": forge.SCHEMA_HASH,
-        "writer": "forge/1",
+        "writer": "caro/1.0",
         "records": max(numbers) + 1,
         "events": len(numbers),
         "runs": runs(numbers),

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carojournal import events, redact, shape
-from carojournal.redact import Accepted, Refused, check
+from carojournal import events, redact, refusal, shape
+from carojournal.redact import Accepted, check
+from carojournal.refusal import Refused
 
 SESSION, RUN = bytes(range(16)), bytes(range(16, 32))
 START = {"caro_version": "1.1.0", "os": "linux"}
@@ -85,7 +86,7 @@ def test_no_value_raises_and_what_is_accepted_is_of_the_schema(event, fields):
 @given(st.sampled_from(sorted(events.EVENTS)), st.sampled_from(FIELD_NAMES), st.text(min_size=4, max_size=80))
 def test_no_text_of_the_caller_appears_in_a_refusal(event, field, secret):
     found = check(event, {field: secret, secret: field})
-    words = set(events.EVENTS) | set(FIELD_NAMES) | set(redact.REASONS) | {redact.UNKNOWN}
+    words = set(events.EVENTS) | set(FIELD_NAMES) | set(refusal.REASONS) | {redact.UNKNOWN}
     assert isinstance(found, Refused)
     assert {word for refusal in found.refusals for word in refusal} <= words
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from schema_strategies import any_event, payload
 
-from carojournal import events, lanes, spool
+from carojournal import events, rotation, spool
 from carojournal.frame import NO_SEGMENT, encode_record
 from carojournal.schema_cddl import cddl
 
@@ -100,7 +100,7 @@ def test_values_outside_the_schema_match_nothing(event, key, value):
 
 @pytest.mark.parametrize("previous", [None, (ID, 5, 1_000), (ID, None, 1_000)])
 def test_headers_that_lanes_write_match(previous):
-    raw = lanes.encode_header(ID, 1_767_225_600_000_000, 3, 1_767_225_600_000, previous)
+    raw = rotation.encode_header(ID, 1_767_225_600_000_000, 3, 1_767_225_600_000, previous)
     last = "null" if previous is not None and previous[1] is None else "uint"
     assert judge("header", text=cddl().replace("last: (uint / null)", f"last: {last}"))(raw)
     assert not judge("loss")(raw)
@@ -108,7 +108,7 @@ def test_headers_that_lanes_write_match(previous):
 
 @pytest.mark.parametrize("key", ["version", "segment", "created", "lane", "schema", "writer", "consent"])
 def test_a_header_needs_all_its_keys(key):
-    header = cbor2.loads(lanes.encode_header(ID, 0, 0, 0, None))
+    header = cbor2.loads(rotation.encode_header(ID, 0, 0, 0, None))
     del header[key]
     assert not judge("header")(cbor2.dumps(header))
 
@@ -143,7 +143,7 @@ def test_a_framed_record_matches(event):
 
 
 def test_a_framed_header_matches():
-    record = encode_record(NO_SEGMENT, 0, lanes.encode_header(ID, 0, 0, 0, None))
+    record = encode_record(NO_SEGMENT, 0, rotation.encode_header(ID, 0, 0, 0, None))
     assert judge("frame", text=cddl().replace("payload: payload-bytes,", "payload: bytes,"))(record)
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import segments_by_hand as by_hand
 
-from carojournal import Journal, cbor, lanes, policy, spool
+from carojournal import Journal, cbor, lanes, policy, rotation, spool
 from carojournal.errors import JournalIOError, SpoolFull
 
 CAP = 700_000  # 40 segments would be below the minimum: segments of 17,500 bytes, quick to fill.
@@ -177,7 +177,7 @@ def test_idle_lanes_are_closed_when_a_segment_is_started(small, root, clock, gen
     lane = lanes.Lane(root, 5, CAP, os.urandom)
     lane.append([cbor.encode_map({"event": "x"})], clock.now_ms, 0, sync=False)
     lane.close()
-    os.utime(f"{root}/lanes/5.seg", ns=(0, (clock.now_ms - lanes.LANE_IDLE_MS_MAX - 1) * 1_000_000))
+    os.utime(f"{root}/lanes/5.seg", ns=(0, (clock.now_ms - rotation.LANE_IDLE_MS_MAX - 1) * 1_000_000))
     fill(small, clock, 100, generated)
     assert not os.path.exists(f"{root}/lanes/5.seg")
 

@@ -36,6 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         from carojournal.cli.append import main as append
 
         return append(words[1:])
-    from carojournal.cli import parser
+    try:
+        from carojournal.cli import parser
+    except KeyboardInterrupt:  # argh takes 70 ms: long enough for a Ctrl-C, which is no reason for a traceback.
+        return 130
 
     return parser.run("carojournal", "The telemetry journal of caro.", VERBS, "carojournal.cli", words)

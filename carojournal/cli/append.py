@@ -10,6 +10,7 @@ import sys
 
 import carojournal
 from carojournal import redact
+from carojournal.cli import streams
 from carojournal.cli.append_words import HELP, parse_words, typed_value
 from carojournal.journal import Journal
 
@@ -46,9 +47,9 @@ class _Outcome:
 
     def trouble(self, error: BaseException) -> None:
         """Take note of an error, and say it once."""
-        from carojournal.cli.exits import exit_code
+        from carojournal.cli.exits import error_text, exit_code
 
-        text = str(error)
+        text = error_text(error)
         if isinstance(error, carojournal.errors.EventRefused):
             text = "--run: not a run id that this journal issued"
         self.worsen(exit_code(error))
@@ -167,7 +168,8 @@ def _run(outcome: _Outcome, options: dict[str, str], events: list[tuple[str, dic
         if journal.mode == "off":
             return
         if "--new-run" in options:
-            print(journal.issue_run(), flush=True)
+            print(journal.issue_run())
+            streams.flush_output()
         elif events:
             typed = [
                 (f"event {number}", (name, {key: typed_value(name, key, text) for key, text in fields.items()}))
@@ -180,17 +182,21 @@ def _run(outcome: _Outcome, options: dict[str, str], events: list[tuple[str, dic
 
 def main(argv: list[str]) -> int:
     """Run `carojournal append` with the words after the verb; return the exit code.  Never raises."""
-    if "-h" in argv or "--help" in argv:
-        print(HELP, end="")
-        return 0
     outcome = _Outcome()
-    streams = False
+    reads = False
     try:
+        if "-h" in argv or "--help" in argv:
+            streams.stand_in_for_closed()
+            print(HELP, end="")
+            streams.flush_output()
+            return 0
         options, events = parse_words(argv)
         outcome.quiet = "--quiet" in options
         if not events and "--new-run" not in options:
             _check_stdin()
-            streams = True
+            reads = True
+        else:
+            streams.stand_in_for_closed()
         _run(outcome, options, events)
     except carojournal.errors.JournalOff:
         pass  # Nothing is kept, as the user wants it: no failure.
@@ -199,12 +205,16 @@ def main(argv: list[str]) -> int:
         return 64
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        pass  # Whoever asked for the help or the run id has gone.
     except (carojournal.errors.JournalError, OSError) as error:
         outcome.trouble(error)
     except Exception as error:  # noqa: BLE001 - the host must not see a traceback, and no value may stand in one
         _say(f"this is a bug in carojournal: {type(error).__name__}")
         outcome.worsen(70)
-    if streams:
+    if reads:
         _drain()
+    elif sys.stdout is not None:
+        streams.abandon_output()
     outcome.close()
     return outcome.code

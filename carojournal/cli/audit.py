@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 
-from carojournal import paths as places
+from carojournal import policy
 from carojournal.audit import Report, audit_paths
 from carojournal.cli.exits import DAMAGED
 
@@ -24,7 +24,7 @@ def audit(*paths: str, json: bool = False) -> int:
     Prints counts by rule and position, never values.  Exits 0 if nothing was found, 65 if something was, or if a part
     could not be read.
     """
-    root = places.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     if not paths and not os.path.lexists(root):
         chosen: tuple[str, ...] = ()
     else:

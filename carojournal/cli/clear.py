@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 
 from carojournal import clear as clearing
-from carojournal import paths, policy
+from carojournal import policy
 from carojournal.cli.confirm import confirm
 from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.config import CHANNEL
@@ -30,7 +30,7 @@ def clear(*, force: bool = False, json: bool = False) -> int:
     The journal's identifiers are replaced.  Requests to delete what was sent remain.  While telemetry is off, the
     journal's directory goes as well.  Nothing can be brought back; what was sent elsewhere is not touched.
     """
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     kept = clearing.survey(root)
     if kept.was_sent:
         say(_SENT)

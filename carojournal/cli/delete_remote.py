@@ -4,12 +4,12 @@ import json as jsonlib
 import os
 import time
 
-from carojournal import deletion, paths, policy
+from carojournal import deletion, policy
 from carojournal.cli.confirm import confirm
 from carojournal.cli.output import count_text, is_terminal, say, table, uses_color
 from carojournal.config import CHANNEL
 from carojournal.identity import Identity
-from carojournal.journal import check_root
+from carojournal.root import check_root
 from carojournal.times import utc_text
 
 __all__ = ["OPTIONS", "delete_remote"]
@@ -56,7 +56,7 @@ def delete_remote(*, yes: bool = False, force: bool = False, all: bool = False, 
     telemetry is off.  The ids are replaced, so that nothing recorded later can be tied to them, and events that still
     carry them are never sent.  What is kept on this machine stays: 'carojournal clear' removes that.
     """
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     identity = _identity(root)
     sessions = deletion.sessions_sent(root, identity, everything=all) if identity else ()
     if identity is None or not sessions:

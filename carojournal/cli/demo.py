@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from carojournal import cli
 from carojournal.cli.exits import BUG, RETRY
 from carojournal.cli.output import bytes_text, count_text, is_terminal, paint, table, uses_color
+from carojournal.config import CHANNEL
 from carojournal.demo_attempts import make_attempts, search, try_attempt
 from carojournal.demo_host import REQUESTS, Host, Step
 from carojournal.errors import JournalOff, UsageError
@@ -63,7 +64,7 @@ def demo(*, dir: str | None = None, keep: bool = False) -> int:  # noqa: A002 - 
 
 
 def _mode() -> tuple[str, str]:
-    with Journal.open(os.devnull) as journal:  # A root that is never made: only the policy is asked.
+    with Journal.open(os.devnull, channel=CHANNEL) as journal:  # A root that is never made: only the policy is asked.
         return journal.mode, journal.policy.source
 
 

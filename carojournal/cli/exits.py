@@ -15,9 +15,11 @@
 `carojournal verify` alone answers 1 (torn tails only), 2 (damage) and 3 (unexplained gaps) instead of 65.
 """
 
+import os
+
 from carojournal import errors
 
-__all__ = ["EXIT_CODES", "exit_code"]
+__all__ = ["EXIT_CODES", "error_text", "exit_code"]
 
 USAGE, DAMAGED, UNAVAILABLE, BUG, CANNOT_CREATE, IO_FAILED, RETRY, DENIED, CONFIG, INTERRUPTED = (
     64,
@@ -58,3 +60,11 @@ def exit_code(error: BaseException) -> int:
         if isinstance(error, kind):
             return code
     return BUG
+
+
+def error_text(error: BaseException) -> str:
+    """Return what to say of *error*: of a system call "name: why", as other programs do, never Python's form of it."""
+    if not isinstance(error, OSError):
+        return str(error) or "interrupted"
+    why = error.strerror or type(error).__name__
+    return why if error.filename is None else f"{os.fsdecode(error.filename)}: {why}"

@@ -5,16 +5,16 @@ import os
 import time
 
 from carojournal import export as exporting
-from carojournal import paths, policy
+from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.config import CHANNEL
 from carojournal.errors import JournalOff, UsageError
 from carojournal.export_clear import Removed, close_lanes, remove_exported
 from carojournal.identity import day_of
-from carojournal.journal import check_root
 from carojournal.locks import batch_lock
 from carojournal.reader import JournalReader
+from carojournal.root import check_root
 
 __all__ = ["OPTIONS", "export"]
 
@@ -50,7 +50,7 @@ def export(*, output: str = "", format: str = "", clear: bool = False, force: bo
     form = _form(output, format)
     if output == exporting.STDOUT and (clear or form == "json.gz"):
         raise UsageError("standard output takes json or ndjson, without --clear")
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     now_ms = time.time_ns() // 1_000_000
     if clear:
         found = policy.resolve(root, channel=CHANNEL, environ=os.environ)

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from carojournal import paths
+from carojournal import policy
 from carojournal.cli.event_formats import FORMATS, MACHINE_FORMATS, writer_of
 from carojournal.cli.exits import INTERRUPTED
 from carojournal.cli.output import bytes_text, count_text, is_terminal, say, uses_color
@@ -74,7 +74,7 @@ def inspect(  # noqa: PLR0913 - the options of the verb
 
     Filters are FIELD=VALUE with the fields of 'carojournal schema' and event, session_id, run_id, event_id, generation.
     """
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     if disk_usage:
         from carojournal.cli.disk_usage import print_disk_usage
 
@@ -159,7 +159,6 @@ def _limit(text: str | None, default: int | None) -> int | None:
 
 def _index(reader: "JournalReader") -> "Index | None":
     """Return the index if the mode allows one and the journal is worth it."""
-    from carojournal import policy
     from carojournal.config import CHANNEL
 
     if policy.resolve(reader.root, channel=CHANNEL, environ=os.environ).mode == "off":

@@ -5,7 +5,7 @@ import os
 import time
 
 from carojournal import migrate as migration
-from carojournal import paths, policy
+from carojournal import policy
 from carojournal.cli.exits import DAMAGED, RETRY
 from carojournal.cli.output import count_text, is_terminal, say, table, uses_color
 from carojournal.config import CHANNEL
@@ -27,7 +27,7 @@ def migrate(path: str, *, dry_run: bool = False, json: bool = False) -> int:
 
     Exit code 65 if part of the file could not be read, 75 if part of it found no room below the spool's bound.
     """
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     now_ms = time.time_ns() // 1_000_000
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
     if found.mode == "off":

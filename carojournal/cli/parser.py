@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import argh
 
-from carojournal.cli.exits import BUG, exit_code
-from carojournal.errors import JournalError, UsageError
+from carojournal.cli import streams
+from carojournal.cli.exits import BUG, error_text, exit_code
+from carojournal.errors import JournalError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,25 +137,28 @@ def _dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str
 
 def run(program: str, about: str, verbs: "Mapping[str, str]", package: str, words: list[str]) -> int:
     """Run `program verb ...` and return its exit code; see the module's docstring for what a verb is."""
+    streams.stand_in_for_closed()
     try:
-        code = _dispatch(program, about, verbs, package, words)
-        sys.stdout.flush()
-    except SystemExit as end:  # --help and --version
-        return int(end.code or 0)
+        try:
+            code = _dispatch(program, about, verbs, package, words)
+        except SystemExit as end:  # --help and --version
+            code = int(end.code or 0)
+        streams.flush_output()
     except BrokenPipeError:
-        # The reader has had enough.  Python would complain once more while it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = 0  # The reader has had enough.
     except (JournalError, OSError, KeyboardInterrupt) as error:
-        _say(program, str(error) or "interrupted")
-        return exit_code(error)
+        code = exit_code(error)
+        if isinstance(error, OSError) and error.filename is None and streams.abandon_output():
+            error = OutputError("write", "standard output", error.errno, error.strerror or "")
+        _say(program, error_text(error))
     except Exception as error:  # noqa: BLE001 - the last resort: one line, no values, the place of the bug
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next
         where = f"{os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else "unknown place"
         _say(program, f"this is a bug in {program}: {type(error).__name__} at {where}")
-        return BUG
+        code = BUG
+    streams.abandon_output()
     return code
 
 

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 
-from carojournal import paths, policy
+from carojournal import policy
 from carojournal.cli.event_formats import json_text
 from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.config import CHANNEL
@@ -22,7 +22,7 @@ def reindex(*, json: bool = False) -> int:
     """
     from carojournal.reader import JournalReader
 
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
     if found.mode == "off":
         raise JournalOff(f"telemetry is off ({found.source}), so no index is kept")

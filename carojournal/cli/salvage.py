@@ -2,7 +2,7 @@
 
 import os
 
-from carojournal import paths
+from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.errors import UsageError
@@ -30,7 +30,7 @@ def salvage(*, out: str = "", format: str = "cborseq") -> int:  # noqa: A002 - t
     """
     if not out:
         raise UsageError("--out FILE is needed")
-    reader = JournalReader(paths.journal_root(os.environ))
+    reader = JournalReader(policy.journal_root(os.environ))
     done = copy(reader, out, format)
     for item in done.damage:
         kind = "torn tail" if item.torn else "unreadable"

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from carojournal import paths
+from carojournal import policy
 from carojournal.cli.event_formats import json_text
 from carojournal.cli.output import bytes_text, count_text, escape, is_terminal, paint, say, table, uses_color
 from carojournal.times import local_text, utc_text
@@ -28,7 +28,7 @@ _MODE_STYLES = {"off": "yellow", "local": "green", "on": "cyan"}
 
 def status(*, json: bool = False, explain: bool = False) -> int:
     """Show mode, counts, sizes, refusals and losses."""
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     rows: list[tuple[str, str, str]] = []
     if explain:
         from carojournal import config
@@ -167,7 +167,7 @@ def _share(found: "Status") -> str:
 def _trouble_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     """Return what went wrong; rows that say "none" are as worth knowing."""
     from carojournal.drops import DROP_REASONS
-    from carojournal.redact import REASONS
+    from carojournal.refusal import REASONS
 
     rows = [("refused", "none" if not found.refusals else count_text(sum(row[3] for row in found.refusals)))]
     rows += [

@@ -3,7 +3,7 @@
 import json as jsonlib
 import os
 
-from carojournal import paths as places
+from carojournal import policy
 from carojournal.cli.output import bytes_text, count_text, escape, paint, uses_color
 from carojournal.recovery import GAP_REASONS, REASONS, Report, verify_paths
 from carojournal.recovery import verify as verify_journal
@@ -27,7 +27,7 @@ def verify(*paths: str, json: bool = False) -> int:
     Exit codes: 0 clean (also where there is no journal), 1 only torn tails, which a crash leaves and which lose nothing
     that was acknowledged, 2 damage, 3 records are missing and nothing accounts for them.  With both, 2 wins over 3.
     """
-    root = places.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     report = verify_paths(paths) if paths else verify_journal(root)
     if json:
         print(jsonlib.dumps(_as_json(report, root if not paths else None)))

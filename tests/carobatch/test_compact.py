@@ -325,3 +325,32 @@ def test_a_journal_that_does_not_exist_is_not_made(root, capsys):
     assert main(["compact"]) == 0
     assert "nothing" in capsys.readouterr().out
     assert not os.path.exists(root)
+
+
+def test_merging_checks_again_what_older_rules_let_through(root, clock, monkeypatch):
+    from carobatch import merge
+    from carobatch.sections import Sectioned, gaps_of, with_events
+    from carojournal import packed_write
+    from carojournal.packed import split_records
+
+    with journal_at(root, clock) as journal:
+        for _ in range(2):
+            fill(journal, clock, 4, 10)
+            close_lanes(root)
+            with monkeypatch.context() as old:
+                old.setattr(packed_write, "rules_hash", lambda: bytes(32))
+                old.setattr("carobatch.compact.merge_small", lambda *_: 0)
+                run(root, clock)
+    refusal = (("session_end", "retries", "value"),)
+
+    def stricter(section, name):
+        records = list(split_records(section, name))
+        return Sectioned(
+            with_events(section, records[1:], gaps_of([records[0][0]], "refused")), [(records[0][0], refusal)]
+        )
+
+    monkeypatch.setattr(merge, "recheck_section", stricter)
+    assert run(root, clock).merged == 1
+    assert len(events_of(root)) == 6
+    assert len(names(root, "quarantine")) == 2
+    assert drops.read_counts(root)[0]["refuse session_end retries value"] == 2

@@ -240,3 +240,34 @@ def test_losses_and_their_reasons_are_in_the_manifest(root, clock, tmp_path, cap
     lost = sum(loss["events"] + sum(row["events"] for row in loss["carried"]) for loss in found["losses"])
     assert lost + found["events"] == 8 * 900
     assert {row["reason"] for row in found["missing"]} <= {"lost"}
+
+
+def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
+    from carobatch.cli import export
+
+    export._progress(10)(10)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(export, "is_terminal", lambda _: True)
+    monkeypatch.setattr(export, "_PROGRESS_S", 0)
+    told = export._progress(5_000)
+    told(1_000)
+    told(5_000)
+    assert capsys.readouterr().err == "\r1.0 kB of about 5.0 kB\033[K\r5.0 kB of about 5.0 kB\033[K\r\033[K"
+
+
+def test_a_file_evicted_meanwhile_is_left_out(filled, root, tmp_path, capsys, monkeypatch):
+    from carobatch.cli import export  # noqa: F401 - the verb is imported before anything is patched
+
+    assert main(["compact", "--idle", "0"]) == 0
+    victim = min(Path(root, "packed").iterdir())
+    real = packed.read_frame
+
+    def read_frame(inventory):
+        if inventory.path == str(victim):
+            victim.unlink()
+        return real(inventory)
+
+    monkeypatch.setattr(packed, "read_frame", read_frame)
+    capsys.readouterr()
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    assert manifest_of(capsys.readouterr().out.strip(), tmp_path / "out")["events"] == 30

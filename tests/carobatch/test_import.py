@@ -332,3 +332,21 @@ def test_runs():
     assert union([[1, 3], [7, 9]], [[4, 5], [9, 12]]) == [[1, 5], [7, 12]]
     assert intersect([[1, 5], [7, 12]], [[3, 8], [12, 20]]) == [[3, 5], [7, 8], [12, 12]]
     assert intersect([], [[1, 2]]) == []
+
+
+def test_what_a_batch_under_way_names_is_not_reclaimed(bundle, into, filled, root, capsys):
+    assert main(["import", bundle, "--into", into]) == 0
+    os.makedirs(os.path.join(root, "outbox"), 0o700)
+    segment = min(key[0] for key in filled)
+    Path(root, "outbox", "batch").write_text(segment.hex())
+    assert main(["ack", str(receipt(into)), "--reclaim"]) == 0
+    assert {key[0] for key in events_of(root)} == {segment}
+    os.unlink(os.path.join(root, "outbox", "batch"))
+    assert main(["ack", str(receipt(into)), "--reclaim"]) == 0
+    assert events_of(root) == {}
+
+
+def test_a_root_that_others_may_write_to_is_refused(filled, root, tmp_path):
+    os.chmod(root, 0o777)
+    for words in (["compact"], ["export", "-o", str(tmp_path)], ["status"], ["list"]):
+        assert main(words) == 69

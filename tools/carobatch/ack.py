@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carobatch.receipt import RECEIPT_BYTES_MAX, intersect, parse_receipt, union
+from carojournal import spool
 from carojournal.errors import DamagedData, JournalUnavailable
 
 if TYPE_CHECKING:
@@ -96,11 +97,18 @@ def is_confirmed(row: dict[str, object], acks: "dict[str, Runs]") -> bool:
     return confirmed is not None and intersect(runs, confirmed) == runs
 
 
+def _is_named(segment: bytes, outbox: bytes) -> bool:
+    return segment in outbox or segment.hex().encode() in outbox
+
+
 def reclaim(store: "PackedStore", ledger: "Ledger") -> tuple[int, int]:
     """Remove packed files that are confirmed whole; return (files, bytes).  The caller holds batch.lock."""
     acks = ledger.acks()
     files = size = 0
+    sending = spool.in_flight(store.root)
     for inventory in store.inventories([]):
+        if any(_is_named(row["segment"], sending) for row in inventory.sections):  # type: ignore[arg-type]
+            continue  # A batch under way may have to send it again.
         if all(is_confirmed(row, acks) for row in inventory.sections):
             store.remove(inventory.path)
             files += 1

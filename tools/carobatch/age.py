@@ -33,7 +33,7 @@ def read_identities(path: str) -> list[object]:
     Raises ConfigError, JournalUnavailable, OSError.
     """
     try:
-        import pyrage  # type: ignore[import-untyped]
+        import pyrage
     except ImportError as error:
         raise JournalUnavailable(_MISSING) from error
     with open(path, "rb") as file:

@@ -20,7 +20,7 @@ from carobatch import ustar
 from carobatch.readme import readme_text
 from carojournal import zstd
 from carojournal.identity import day_of
-from carojournal.lanes import WRITER
+from carojournal.rotation import WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

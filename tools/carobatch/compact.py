@@ -15,6 +15,7 @@ a file is only written where it fits below the cap beside its sources, or is sma
 
 import contextlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,11 @@ from carojournal.segment_file import read_file
 from carojournal.segments import list_segments
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from carobatch.sections import Sectioned
     from carojournal.segment_file import SegmentInfo
+    from carojournal.segments import Listing
 
 __all__ = ["IDLE_MS", "Compaction", "compact"]
 
@@ -66,6 +70,25 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
     store.remove_temporaries()
     done.sealed, done.busy = seal_idle_lanes(root, now_ms, idle_ms)
     listing = list_segments(root)
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        _pack_closed(root, store, listing, worker, done)
+    if done.segments:
+        # Once is enough: a source that a power cut brings back is found equal to its packed copy, and goes again.
+        sync_directory(os.path.join(root, "segments"))
+    done.merged = merge_small(store, done.problems)
+    done.problems += [(damage.path, damage.reason) for damage in listing.damage]
+    return done
+
+
+def _pack_closed(
+    root: str, store: PackedStore, listing: "Listing", worker: "ThreadPoolExecutor", done: Compaction
+) -> None:
+    """Pack every closed segment.
+
+    *worker* compresses and writes one batch while the next is read and checked: zstd, hashing and syncing need no
+    interpreter, so two processors share the work.
+    """
+    running: Future[None] | None = None
     waiting: dict[tuple[int, int], list[tuple[SegmentInfo, Sectioned]]] = {}
     for group in listing.groups:
         closed = [info for info in group if info.state == "closed"]
@@ -82,12 +105,15 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
             batch.append((info, found))
             size = sum(len(other.section.body) for _, other in batch)
             if size > store.file_bytes_max * _RATIO_GUESS or len(batch) >= SECTIONS_MAX:
-                _pack(root, store, waiting.pop(key), done)
+                if running:
+                    running.result()
+                running = worker.submit(_pack, root, store, waiting.pop(key), done)
     for batch in waiting.values():
-        _pack(root, store, batch, done)
-    done.merged = merge_small(store, done.problems)
-    done.problems += [(damage.path, damage.reason) for damage in listing.damage]
-    return done
+        if running:
+            running.result()
+        running = worker.submit(_pack, root, store, batch, done)
+    if running:
+        running.result()
 
 
 def _read(info: "SegmentInfo", done: Compaction) -> "Sectioned | None":
@@ -123,7 +149,6 @@ def _pack(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Section
         done.events += int(found.section.header["events"])  # type: ignore[call-overload]
         done.refused += len(found.refused)
         done.damaged_bytes += sum(len(raw) for _, raw, _ in found.damaged)
-    sync_directory(os.path.join(root, "segments"))
     done.files += 1
     done.source_bytes += size
     done.packed_bytes += len(data)

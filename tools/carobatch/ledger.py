@@ -18,7 +18,7 @@ from carojournal.durable import write_file
 from carojournal.errors import DamagedData, JournalIOError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["ACKS_SEGMENTS_MAX", "Ledger", "Runs"]
 
@@ -79,6 +79,6 @@ class Ledger:
             raise DamagedData(path, 0, "not the JSON that was written")
         return found
 
-    def _write(self, name: str, value: object) -> None:
+    def _write(self, name: str, value: "Mapping[str, object]") -> None:
         os.makedirs(self.folder, 0o700, exist_ok=True)
         write_file(os.path.join(self.folder, name), canonical_json(value), overwrite=True, error=JournalIOError)

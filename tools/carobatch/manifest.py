@@ -1,7 +1,7 @@
 """carojournal.json, a bundle's manifest: what is in it, what is not, and why.
 
-Canonical JSON: UTF-8, keys sorted, indented by one blank, a final newline; so equal bundles have equal manifests, and
-its SHA-256 names the bundle.
+Canonical JSON: ASCII, keys sorted, no blanks, the outermost object one key a line; so equal bundles have equal
+manifests, and its SHA-256 names the bundle.
 
     format, version   "carojournal-bundle", 1
     journal, chain    pseudonyms, 32 hex digits: of the journal, and of the place that exports it
@@ -22,7 +22,7 @@ import json
 from typing import TYPE_CHECKING
 
 from carojournal import events
-from carojournal.lanes import WRITER
+from carojournal.rotation import WRITER
 from carojournal.times import utc_text
 
 if TYPE_CHECKING:
@@ -36,9 +36,14 @@ Row = dict[str, object]
 Entry = tuple[str, int, bytes, list[Row]]  # (path, bytes, sha256, inventory rows) of a payload file
 
 
-def canonical_json(value: object) -> bytes:
-    """Return *value* as the one JSON text that we write for it."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n").encode()
+def canonical_json(value: "Mapping[str, object]") -> bytes:
+    """Return *value* as the one JSON text that we write for it: a line for every key of the outermost object."""
+    lines = [f"{_compact(key)}:{_compact(value[key])}" for key in sorted(value)]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 
 def _hex(value: object) -> str | None:

@@ -7,13 +7,14 @@ all lie in the merged file too: the next run finds them equal and removes them.
 
 from typing import TYPE_CHECKING
 
-from carobatch.sections import recheck_section
+from carobatch import quarantine
+from carobatch.sections import Sectioned, recheck_section
 from carobatch.store import SECTIONS_MAX
 from carojournal.errors import DamagedData
 
 if TYPE_CHECKING:
     from carobatch.store import PackedStore
-    from carojournal.packed import Inventory, Section
+    from carojournal.packed import Inventory
 
 __all__ = ["day_and_consent", "merge_small"]
 
@@ -67,11 +68,13 @@ def _without_repeats(store: "PackedStore", inventories: "list[Inventory]", probl
             places.setdefault(row["segment"], []).append(inventory)  # type: ignore[arg-type]
     kept = list(inventories)
     for inventory in inventories:
-        segments = [row["segment"] for row in inventory.sections]
-        for other in kept:
+        segments: list[bytes] = [row["segment"] for row in inventory.sections]  # type: ignore[misc]
+        for other in places[segments[0]] if segments else ():
             if other is inventory or len(other.sections) < len(inventory.sections):
                 continue
-            if any(other not in places[segment] for segment in segments):  # type: ignore[index]
+            if not any(other is one for one in kept):
+                continue
+            if any(all(other is not one for one in places[segment]) for segment in segments):
                 continue
             try:
                 theirs = {section.segment: section.encode() for section in store.sections(other.path)}
@@ -92,20 +95,25 @@ def _merge(store: "PackedStore", batch: "list[Inventory]", problems: Problems) -
     """Merge *batch* into one file; return how many files are fewer."""
     if len(batch) < 2 or not store.fits(sum(map(_size, batch))):
         return 0
-    sections: list[Section] = []
+    found: list[Sectioned] = []
     try:
         for inventory in batch:
             for section in store.sections(inventory.path):
-                checked = section if inventory.checked == store.rules else recheck_section(section).section
-                sections.append(checked)
+                is_checked = inventory.checked == store.rules
+                found.append(Sectioned(section) if is_checked else recheck_section(section, inventory.path))
     except (DamagedData, FileNotFoundError) as error:
         problems.append((batch[0].path, str(error)))
         return 0
+    sections = [item.section for item in found]
     if len({section.segment for section in sections}) != len(sections):
         problems.append((batch[0].path, "two packed files hold the same segment"))
         return 0
     sections.sort(key=lambda section: (section.header["created"], section.segment))
+    for item in found:
+        quarantine.keep(store.root, item.section.header["created"], item)  # type: ignore[arg-type]
     path = store.write(sections, store.encode(sections))
+    for item in found:
+        quarantine.count_refusals(store.root, item)
     for inventory in batch:
         if inventory.path != path:
             store.remove(inventory.path)

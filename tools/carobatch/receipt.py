@@ -22,7 +22,7 @@ from carobatch.manifest import canonical_json
 from carobatch.manifest_read import is_hex, is_uint, parse_json
 from carojournal.durable import write_file
 from carojournal.errors import DamagedData, JournalIOError
-from carojournal.lanes import WRITER
+from carojournal.rotation import WRITER
 
 if TYPE_CHECKING:
     from carobatch.sshsig import Signer

@@ -17,7 +17,7 @@ from carojournal.cbor import encode_map
 from carojournal.durable import sync_directory
 from carojournal.errors import JournalBusy, JournalIOError
 from carojournal.frame import encode_record
-from carojournal.lanes import closed_name
+from carojournal.rotation import closed_name
 from carojournal.scan import scan
 from carojournal.segment_file import parse_lock, read_file, resolve_uuid
 

@@ -13,8 +13,9 @@ from carojournal import payload_pattern
 from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
 from carojournal.events import SCHEMA_HASH
-from carojournal.lanes import WRITER
 from carojournal.packed import Section, split_records
+from carojournal.packed_header import OTHER_WRITER, is_loss, is_writer
+from carojournal.rotation import WRITER
 from carojournal.scan import scan
 from carojournal.segment_file import read_header
 
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Sectioned", "counted", "gaps_of", "recheck_section", "runs_of", "section_of", "with_events"]
 
-_LOSS_KEYS = ("record", "reason", "segment", "first_seq", "last_seq", "events", "bytes", "carried")
+# A record is the journal's own if it has exactly these keys; anything else has to pass as an event, or is refused.
+_CONTROL_KEYS = {
+    "header": {"record", "version", "segment", "created", "lane", "consent", "previous", "schema", "writer"},
+    "loss": {"record", "reason", "segment", "first_seq", "last_seq", "events", "bytes", "carried"},
+    "seal": {"record", "count", "bytes", "sha256"},
+}
 
 
 @dataclass(slots=True)
@@ -41,34 +47,27 @@ class Sectioned:
 def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
     """Return the section of the closed segment *info* whose file holds *data*.  Never raises for what *data* holds."""
     found = scan(data, info.segment)
+    places = sorted(found.records, key=_by_seq) if _has_disorder(found) else found.records
     losses: list[dict[str, object]] = []
     refused: list[tuple[int, Refusals]] = []
-    parts: list[bytes] = []
-    add = parts.append
-    check = payload_pattern.payload_end
-    runs: list[list[int]] = []
+    left_out: set[int] = set()
     sealed = False
-    for place in sorted(found.records, key=_by_seq) if _has_disorder(found) else found.records:
-        _, seq, start, end = place
-        payload = data[start:end]
-        if check(payload) != len(payload):
-            if b"frecord" in payload and (control := _control(payload)):
-                sealed = sealed or _take(control, place, data, losses)
-                continue
-            bad = refusals(payload)
-            if bad:
-                refused.append((seq, bad))
-                continue
-        if runs and runs[-1][1] == seq - 1:
-            runs[-1][1] = seq
-        else:
-            runs.append([seq, seq])
-        add(payload)
+    for position in payload_pattern.unrecognised(data, places):
+        place = places[position]
+        payload = data[place.start : place.end]
+        if b"frecord" in payload and (control := _control(payload)):
+            sealed = sealed or _take(control, place, data, losses)
+            left_out.add(position)
+        elif bad := refusals(payload):
+            refused.append((place.seq, bad))
+            left_out.add(position)
+    kept = [place for position, place in enumerate(places) if position not in left_out]
     damaged = [
         (span.offset, data[span.offset : span.offset + span.size], span.reason)
         for span in found.spans
         if not span.torn and span.reason != "order"
     ]
+    writer = (read_header(data) or {}).get("writer", WRITER)
     header = {
         "record": "section",
         "version": 1,
@@ -79,9 +78,9 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
         "previous": list(info.previous) if info.previous else None,
         # A header that cannot be read names no schema; the events have just been checked against ours.
         "schema": info.schema if len(info.schema) == 32 else SCHEMA_HASH,
-        "writer": str((read_header(data) or {}).get("writer", WRITER)),
+        "writer": writer if is_writer(writer) else OTHER_WRITER,
         "records": max((place.seq for place in found.records), default=-1) + 1,
-        **counted(runs),
+        **counted(runs_of(place.seq for place in kept)),
         "losses": losses,
         "gaps": _gaps(found, refused),
         "source": {
@@ -91,7 +90,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
             "damaged": info.damaged_tail,
         },
     }
-    return Sectioned(Section(header, b"".join(parts)), refused, damaged)
+    return Sectioned(Section(header, b"".join([data[start:end] for _, _, start, end in kept])), refused, damaged)
 
 
 def counted(runs: list[list[int]]) -> dict[str, object]:
@@ -132,7 +131,7 @@ def recheck_section(section: Section, name: str = "packed") -> Sectioned:
 
     Raises DamagedData where an event is malformed, or they are not as many as the header counts.
     """
-    if _all_recognised(section):
+    if payload_pattern.count_payloads(section.body) == section.header["events"]:
         return Sectioned(section)
     # Something is not as usual: take it apart slowly and say what.
     kept, refused = [], []
@@ -145,15 +144,6 @@ def recheck_section(section: Section, name: str = "packed") -> Sectioned:
     if not refused:
         return Sectioned(section)
     return Sectioned(with_events(section, kept, gaps_of((seq for seq, _ in refused), "refused")), refused)
-
-
-def _all_recognised(section: Section) -> bool:
-    count = 0
-    for _, end in payload_pattern.payloads(section.body):
-        if end < 0:
-            return False
-        count += 1
-    return count == section.header["events"]
 
 
 def _by_seq(place: "Place") -> int:
@@ -169,12 +159,14 @@ def _control(payload: bytes) -> dict[str, object] | None:
         control = decode(payload)
     except MalformedCBOR:
         return None
-    return control if control.get("record") in ("header", "loss", "seal") else None
+    if control.keys() != _CONTROL_KEYS.get(str(control.get("record"))):
+        return None
+    return control if control["record"] != "loss" or is_loss({**control, "seq": 0}) else None
 
 
 def _take(control: dict[str, object], place: "Place", data: bytes, losses: list[dict[str, object]]) -> bool:
     """Note a loss; tell whether the control record is a seal that holds."""
-    if control["record"] == "loss" and set(control) == set(_LOSS_KEYS):
+    if control["record"] == "loss":
         losses.append({**control, "seq": place.seq})
     if control["record"] != "seal":
         return False

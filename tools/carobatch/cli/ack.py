@@ -3,7 +3,7 @@
 import os
 import time
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store
+from carobatch.cli.common import DIR_OPTION, journal_root, open_store, refuse_off
 from carojournal import locks
 from carojournal.cli.output import bytes_text, count_text, escape
 from carojournal.errors import JournalUnavailable
@@ -36,6 +36,7 @@ def ack(
     from carojournal.identity import open_identity
 
     root = journal_root(dir)
+    refuse_off(root)
     allowed = read_allowed_signers(allowed_signers) if allowed_signers else None
     if not os.path.isdir(root):
         raise JournalUnavailable("there is no journal here")

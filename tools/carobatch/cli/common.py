@@ -3,27 +3,48 @@
 import os
 from typing import TYPE_CHECKING
 
-from carojournal import paths, policy
+from carojournal import policy
 from carojournal.cli.output import say
+from carojournal.config import CHANNEL
+from carojournal.errors import JournalOff
+from carojournal.root import check_root
 
 if TYPE_CHECKING:
     from carobatch.store import PackedStore
 
-__all__ = ["DIR_OPTION", "journal_root", "open_store", "say_problems"]
+__all__ = ["DIR_OPTION", "journal_root", "open_store", "refuse_off", "say_problems"]
 
 DIR_OPTION: dict[str, object] = {"help": "the journal's directory (default: $CAROJOURNAL_DIR, else caro's own)"}
 
 
 def journal_root(given: str) -> str:
-    """Return the journal's root: *given*, else the default of this environment."""
-    return os.path.abspath(given) if given else paths.journal_root(os.environ)
+    """Return the journal's root: *given*, else the default of this environment; it need not exist.
+
+    Raises UnsafeRoot if it is a link, somebody else's or writable by others.
+    """
+    root = os.path.abspath(given or policy.journal_root(os.environ))
+    if os.path.lexists(root):
+        check_root(root)
+    return root
+
+
+def refuse_off(root: str) -> None:
+    """Raise JournalOff if *root* is this user's own journal and telemetry is off: then nothing is written below it.
+
+    Any other journal, such as an imported one that --dir names, is no telemetry of this machine.
+    """
+    if root != os.path.abspath(policy.journal_root(os.environ)):
+        return
+    found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
+    if found.mode == "off":
+        raise JournalOff(f"telemetry is off ({found.source}); what was kept stays as it is")
 
 
 def open_store(root: str, level: int = 9) -> "PackedStore":
     """Return the packed store of the journal at *root*, with the cap of the policy that holds."""
     from carobatch.store import PackedStore
 
-    return PackedStore(root, policy.resolve(root, channel="beta", environ=os.environ).cap_bytes, level)
+    return PackedStore(root, policy.resolve(root, channel=CHANNEL, environ=os.environ).cap_bytes, level)
 
 
 def say_problems(problems: list[tuple[str, str]]) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store, say_problems
+from carobatch.cli.common import DIR_OPTION, journal_root, open_store, refuse_off, say_problems
 from carobatch.compact import IDLE_MS
 from carojournal import locks, zstd
 from carojournal.cli.exits import DAMAGED
@@ -35,14 +35,17 @@ def compact(
 ) -> int:
     """Seal idle lanes, pack closed segments into zstd files, merge small ones.
 
-    Every event is checked against the schema again, every packed file read back before its sources go.  Exit 65:
-    something was damaged or refused and is accounted for in quarantine/; 75: another carobatch is at work.
+    Every event is checked against the schema again, every packed file read back before its sources go.
+
+    Exit 65: something was damaged or refused and is accounted for in quarantine/; 75: another carobatch is at work; 77:
+    telemetry is off, so nothing is written.
     """
     from carobatch.compact import compact as run
 
     if level not in zstd.LEVELS or idle < 0:
         raise UsageError(f"--level is {zstd.LEVELS[0]} to {zstd.LEVELS[-1]}, --idle not negative")
     root = journal_root(dir)
+    refuse_off(root)
     if not os.path.isdir(root):
         _report(None, 0.0, json=json)
         return 0

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store, say_problems
+from carobatch.cli.common import DIR_OPTION, journal_root, open_store, refuse_off, say_problems
 from carojournal import locks
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, is_terminal, say
@@ -49,7 +49,8 @@ def export(
 
     A bundle is a BagIt bag in a tar.zst: tar, zstd, sha256sum and any BagIt validator check it; README.txt inside says
     how.  Exporting changes and removes nothing: only 'carobatch ack' of the importer's receipt makes room.  Exit 65:
-    some of the journal is damaged and not in the bundle.
+    some of the journal is damaged and not in the bundle.  While telemetry is off, only --format json and ndjson work,
+    because a bundle is noted in the journal.
     """
     from carojournal.times import parse_time
 
@@ -60,6 +61,8 @@ def export(
         if split or sign or encrypt:
             raise UsageError("--split, --sign and --encrypt are for bundles")
         return _plain(root, output, format, window, now_ms)
+    # A bundle is made of packed files and noted in the ledger, both below the root; json and ndjson need neither.
+    refuse_off(root)
     if not os.path.isdir(root):
         say("nothing to export", "carobatch")
         return 0
@@ -136,6 +139,11 @@ def _bundle(
                 raise
             say(f"{error.path}: {error.reason}", "carobatch")
             bad |= {error.path}
+            continue
+        except FileNotFoundError as error:
+            # Evicted by a host meanwhile: its loss record names it, and the bundle is planned anew.
+            if not str(error.filename).startswith(store.folder):
+                raise
             continue
         break
     for written in paths:

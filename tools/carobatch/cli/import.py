@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from carojournal import paths
+from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import count_text, escape, say
 
@@ -44,7 +44,7 @@ def import_(
 
     allowed = read_allowed_signers(allowed_signers) if allowed_signers else None
     signer = load_signer(sign) if sign else None
-    into = os.path.abspath(into) if into else os.path.join(os.path.dirname(paths.journal_root(os.environ)), "imported")
+    into = os.path.abspath(into) if into else os.path.join(os.path.dirname(policy.journal_root(os.environ)), "imported")
     code = 0
     values = []
     for bundle in bundles:

@@ -1,0 +1,75 @@
+"""What was not recorded, and why: what `journal.Journal` loads when it first has something to count.
+
+The same class in another file, hence the look at its attributes: a first event should not pay for this part.
+"""
+# ruff: noqa: SLF001 - see above
+
+from carojournal import drops, redact
+from carojournal.errors import EventRefused, JournalOff
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from carojournal.journal import Journal
+    from carojournal.refusal import Refused
+
+__all__ = ["count", "count_failure", "count_refusals", "judge", "write_counts"]
+
+
+def judge(journal: "Journal", found: "redact.Accepted | Refused | None") -> redact.Accepted | None:
+    """Return what may be stored, None if the level leaves it out.  Counts refusals; raises EventRefused."""
+    if found is None:
+        journal._counts["filtered"] += 1
+        return None
+    count_refusals(journal, found.refusals)
+    if not isinstance(found, redact.Accepted):
+        raise EventRefused(found.refusals)
+    return found
+
+
+def count_refusals(journal: "Journal", refusals: "Collection[tuple[str, str, str]]") -> None:
+    """Count (event, field, reason) of fields and events that were refused."""
+    counts: dict[str, int] = {}
+    for event, field, reason in refusals:
+        key = f"refuse {event} {field} {reason}"
+        counts[key] = counts.get(key, 0) + 1
+    if counts:
+        _count(journal, counts)
+
+
+def count_failure(journal: "Journal", error: Exception, events: int) -> None:
+    """Count *events* that *error* kept from being recorded."""
+    if isinstance(error, EventRefused):
+        journal._counts["refused"] += 1
+    elif not isinstance(error, JournalOff):
+        count(journal, {f"drop {drops.drop_reason(error)}": events}, 0)
+
+
+def count(journal: "Journal", counts: "Mapping[str, int]", refused: int) -> None:
+    """Do what `Journal.count` says."""
+    if journal._on and not journal._checked:
+        # Nothing was recorded yet, so nobody has looked at the place where counts are kept.
+        try:
+            journal._refresh(journal._clock() // 1_000_000)
+        except Exception:  # noqa: BLE001 - "never raises"; what is counted waits, and `stats` has it
+            journal._checked = False
+    journal._counts["refused"] += refused
+    journal._counts["dropped"] += sum(more for key, more in counts.items() if key.startswith("drop "))
+    _count(journal, counts)
+
+
+def write_counts(journal: "Journal") -> None:
+    """Try again to write what could not be counted in the file `drops` when it happened."""
+    _count(journal, {})
+
+
+def _count(journal: "Journal", counts: "Mapping[str, int]") -> None:
+    """Count in memory at once and in the file `drops` as soon as that is possible."""
+    with journal._tally:
+        for key, more in counts.items():
+            journal._reasons[key] = journal._reasons.get(key, 0) + more
+            journal._pending[key] = journal._pending.get(key, 0) + more
+        # Not before the root has been looked at: a place that is not ours gets no file of ours.
+        if journal._checked and drops.add_counts(journal.root, journal._pending):
+            journal._pending = {}
