@@ -4,8 +4,8 @@
 
 Drives the real `carobatch.timing` and `carobatch.verdicts` with an injected clock: each client is woken up every hour
 at its own minute, as its cron entry does, asks `is_due`, and on failure draws its wait as `run` does.  Baseline: the
-same clients with plain exponential backoff without jitter and without slots (woken up on the hour, they wait 1, 2, 4 ...
-hours after a failure, and an interval after a success).
+same clients with plain exponential backoff without jitter and without slots (woken up on the hour, they wait 1, 2, 4
+... hours after a failure, and an interval after a success).
 
 Printed: requests an hour in the splay window (one interval) that follows the outage, peak by mean.  An hour holds about
 417 of 10,000 clients' requests, so chance alone makes a peak of about 1.1.

@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import asdict
 
-from carojournal import paths
+from carojournal import policy
 from carojournal import sent as log
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import count_text, escape, is_terminal, say, table, uses_color
@@ -34,7 +34,7 @@ def sent(batch: str = "", *, raw: bool = False, json: bool = False) -> int:
 
     A batch is named by the first digits of its id.  Exit 65: a copy is not what its receipt says was sent.
     """
-    root = paths.journal_root(os.environ)
+    root = policy.journal_root(os.environ)
     found = log.sent_batches(root) if os.path.isdir(root) else []
     if batch:
         chosen = [one for one in found if one.batch.startswith(batch)]

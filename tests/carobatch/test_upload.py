@@ -267,7 +267,7 @@ def test_losses_that_a_delivered_segment_recorded_are_kept(root, clock, receiver
     from carojournal import JournalReader
     from carojournal.closed import NO_LANE
     from carojournal.frame import LABEL, NO_SEGMENT, encode_record
-    from carojournal.lanes import closed_name, encode_header
+    from carojournal.rotation import closed_name, encode_header
 
     record(root, clock, 1)
     upload(root, receiver.url, clock)

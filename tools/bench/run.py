@@ -5,7 +5,8 @@
 NAME is startup, append, processes, scan, upload or instructions; without one, all.  The package is installed with pip
 into a new virtual environment below a temporary directory, unless --python names the interpreter of one that has it.
 Reports only: a missed target is no failure.  `best` is the run that was disturbed least; compare machines by it, and
-judge by the median.  `ratio` and `difference` are medians over neighbouring runs, not quotients of the columns beside them.
+judge by the median.  `ratio` and `difference` are medians over neighbouring runs, not quotients of the columns beside
+them.
 """
 
 import argparse

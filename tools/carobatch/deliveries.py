@@ -16,9 +16,9 @@ from carojournal.closed import encode_closed
 from carojournal.codec import dumps
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError
-from carojournal.lanes import closed_name
 from carojournal.packed import read_inventory
 from carojournal.record import control_payloads
+from carojournal.rotation import closed_name
 from carojournal.scan import scan
 from carojournal.segment_file import read_file
 
