@@ -331,3 +331,57 @@ def test_the_strace_test_would_see_a_socket(root, home, clock, receiver, tmp_pat
     environ = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE}/tools"}
     subprocess.run([*command, sys.executable, "-m", "carobatch.cli", "upload"], env=environ, check=True)
     assert "AF_INET" in trace.read_text()
+
+
+@pytest.mark.parametrize("text", ["air_gapped = true", "enabled = false"])
+def test_the_administrators_word_stands_above_the_users_yes(root, home, clock, receiver, tmp_path, monkeypatch, text):
+    fill(root, home, clock)
+    configure(home, receiver.settings)
+    due(root)
+    deletion.queue(root, [("2026-01-01", bytes(16))], 1)
+    admin = tmp_path / "admin.toml"
+    admin.write_text(text)
+    monkeypatch.setattr("carojournal.policy.admin_file", lambda *_: str(admin))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a socket was connected"))
+    assert carobatch(["run"]) == 0
+    assert carobatch(["upload"]) == 77
+    assert receiver.requests == []
+    assert len(deletion.pending(root)) == 1
+
+
+def test_the_endpoint_never_comes_from_the_environment(root, home, clock, receiver, monkeypatch):
+    fill(root, home, clock)
+    configure(home, receiver.settings)
+    for name in ("CARO_TELEMETRY_ENDPOINT", "CARO_ENDPOINT", "CAROJOURNAL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/v1/events")
+    assert carobatch(["upload"]) == 0
+    assert len(receiver.events) == 5
+
+
+def test_what_was_recorded_before_the_yes_stays_also_when_the_mode_changes_back_and_forth(
+    root, home, clock, receiver, capsys
+):
+    configure(home, f"{receiver.settings}", 0)
+    kept = set(fill(root, home, clock, 2, consent_ms=0))
+    under_first = set(fill(root, home, clock, 2, consent_ms=YES_MS)) - kept
+    again = set(fill(root, home, clock, 2, consent_ms=0)) - kept - under_first
+    second = YES_MS + 86_400_000
+    under_second = set(fill(root, home, clock, 2, consent_ms=second)) - kept - under_first - again
+    configure(home, receiver.settings, second)
+    assert carobatch(["upload"]) == 0
+    assert set(receiver.events) == under_second
+    assert set(ids(root)) == kept | under_first | again
+
+
+def test_run_says_what_the_configuration_lacks(root, home, clock, receiver, capsys):
+    fill(root, home, clock)
+    configure(home, 'wire_format = "otlp"')
+    due(root)
+    assert carobatch(["run"]) == 78
+    assert capsys.readouterr().err == "carobatch: endpoint: wire_format otlp has none of its own\n"
+
+
+def test_run_takes_its_folder_and_refuses_other_words(root, home, clock, receiver, tmp_path):
+    assert carobatch(["run", "--dir", str(tmp_path / "missing")]) == 0
+    assert carobatch(["run", "--frequently"]) == 64
+    assert carobatch(["run", "--dir"]) == 64

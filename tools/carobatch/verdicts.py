@@ -13,8 +13,6 @@ has to change something first.  Nothing that is held or failed is ever given up 
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,6 +82,9 @@ def parse_retry_after(headers: "Mapping[str, str]", now_ms: int) -> int:
 
 
 def _http_date(text: str) -> int | None:
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
     try:
         moment = parsedate_to_datetime(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

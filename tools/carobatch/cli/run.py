@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from carobatch.cli.common import DIR_OPTION, journal_root, open_store, say_problems
-from carojournal import locks, policy
+from carojournal import policy
 from carojournal.cli.exits import CONFIG, RETRY, UNAVAILABLE
 from carojournal.cli.output import say
 from carojournal.config import CHANNEL, load_for
@@ -22,6 +22,7 @@ ALERT_SHARE = 0.8  # Of the cap: above, the next thing to happen is that events 
 PACK_AGE_MS = 3_600_000  # A closed segment, or a lane at rest, is packed after an hour,
 PACK_SHARE = 10  # or when there is a tenth of the cap of them.
 OPTIONS = {"dir": DIR_OPTION}
+_REQUESTS = "deletion-requests"  # `deletion.REQUESTS`, whose module an hourly look need not import.
 
 
 def run(
@@ -36,14 +37,44 @@ def run(
     root = journal_root(dir)
     if not os.path.isdir(root):
         return 0
+    now_ms = time.time_ns() // 1_000_000
     try:
+        if not _has_work(root, now_ms):
+            return _report(root, None, policy.resolve(root, channel=CHANNEL, environ=os.environ))
+        from carojournal import locks
+
         with locks.batch_lock(root):
-            return _run(root, time.time_ns() // 1_000_000)
+            return _run(root, now_ms)
     except JournalBusy:
         return RETRY
     except ConfigError as error:
         say(error, "carobatch")
         return CONFIG
+
+
+def _has_work(root: str, now_ms: int) -> bool:
+    """Tell, without a lock and without what only work needs, whether there may be something to do."""
+    from carobatch import timing
+
+    found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
+    if os.path.exists(os.path.join(root, _REQUESTS)):
+        return True
+    if found.mode != "off" and _pack_is_due(root, found.cap_bytes, now_ms):
+        return True
+    if found.mode != "on":
+        return False
+    tries = timing.load_tries(root)
+    return not tries.since_ms or timing.is_due(tries, now_ms, *_slots(root, load_for(os.environ)))
+
+
+def _slots(root: str, settings: "Settings") -> tuple[int, int]:
+    """Return the interval and this journal's splay in it, both in milliseconds."""
+    from carobatch import timing
+    from carojournal import deletion
+
+    identity = deletion.read_identity(root)
+    interval = int(settings.value("batch_interval_hours") or 24) * timing.HOUR_MS
+    return interval, timing.splay_ms(identity.journal if identity else b"", interval)
 
 
 def _run(root: str, now_ms: int) -> int:
@@ -75,12 +106,7 @@ def _upload_if_due(root: str, settings: "Settings", mode: str, now_ms: int) -> "
     if mode == "on" and not tries.since_ms:
         tries.since_ms = now_ms
         timing.save_tries(root, tries)
-    from carobatch.target import interval_ms
-
-    identity = deletion.read_identity(root)
-    interval = interval_ms(settings)
-    splay = timing.splay_ms(identity.journal if identity else b"", interval)
-    if not asked and not timing.is_due(tries, now_ms, interval, splay):
+    if not asked and not timing.is_due(tries, now_ms, *_slots(root, settings)):
         return None
     from carobatch.cli.upload import upload_once
     from carobatch.target import read_target
