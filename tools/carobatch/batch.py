@@ -68,7 +68,7 @@ class Batch:
 
     def counts(self) -> dict[str, int]:
         """Return event -> how many."""
-        return dict(sorted(Counter(str(record.value["event"]) for record in self.records).items()))
+        return dict(sorted(Counter([str(record.value["event"]) for record in self.records]).items()))
 
     def sessions(self) -> list[bytes]:
         """Return the session ids (16 bytes) of the events."""

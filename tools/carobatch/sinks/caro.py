@@ -47,6 +47,7 @@ __all__ = ["GZIP_LEVEL", "CaroArray", "CaroV1", "answer_object", "compressed", "
 
 GZIP_LEVEL = 6  # Level 9 takes twice the time for 1 % less.
 UNKNOWN_VERSION = "unknown"
+_KNOWN_MAX = 512  # Texts kept of one field's values: more than there are words, bounded all the same.
 
 encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
@@ -65,15 +66,12 @@ def event_texts(batch: "Batch") -> list[str]:
 
 
 @functools.cache
-def _fields(event: str) -> list[tuple[str, str, str]]:
-    """Return (field, its key as JSON, group) in the schema's order."""
-    return [(key, f"{encode(key)}:", group) for key, (_, _, _, group) in EVENTS[event][1].items()]
+def _fields(event: str) -> list[tuple[str, str, str, dict[tuple[type, object], str]]]:
+    """Return (field, its key as JSON, group, texts of values that were met) in the schema's order.
 
-
-@functools.lru_cache(maxsize=4_096)
-def _text(_kind: type, value: "str | float | bool") -> str:
-    """Return the JSON of a value; its type is part of the key, because 1 == True == 1.0."""
-    return encode(value)
+    Words, bools and scores are few.  A value's type is part of its key there, because 1 == True == 1.0.
+    """
+    return [(key, f"{encode(key)}:", group, {}) for key, (_, _, _, group) in EVENTS[event][1].items()]
 
 
 def document_text(value: "Mapping[str, object]") -> str:
@@ -84,11 +82,20 @@ def document_text(value: "Mapping[str, object]") -> str:
     assert isinstance(session, bytes)
     parts: list[str] = []
     groups: dict[str, int] = {}
-    for key, label, group in _fields(event):
-        if key not in value:
+    get = value.get
+    for key, label, group, known in _fields(event):
+        found = get(key)
+        if found is None:
             continue
-        found = value[key]
-        text = label + (encode(found) if type(found) is list else _text(type(found), found))  # type: ignore[arg-type]
+        kind = type(found)
+        if kind is int or kind is list:
+            text = f"{label}{found}" if kind is int else label + encode(found)
+        else:
+            text = known.get((kind, found), "")
+            if not text:
+                text = label + encode(found)
+                if len(known) < _KNOWN_MAX:
+                    known[kind, found] = text
         if not group:
             parts.append(text)
         elif group in groups:
