@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from carojournal import root as root
     from carojournal import rotation as rotation
     from carojournal import shape as shape
+    from carojournal import snapshot as snapshot
     from carojournal import spool as spool
     from carojournal import tally as tally
     from carojournal.collector import Collector
@@ -40,6 +41,7 @@ _RARELY_NEEDED = (
     "root",
     "rotation",
     "shape",
+    "snapshot",
     "spool",
     "tally",
 )

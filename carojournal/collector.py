@@ -20,7 +20,9 @@ import threading
 import time
 from queue import Empty, SimpleQueue
 
-from carojournal import redact
+# All but redact are for the journal, which imports them when it first needs them: a fork while the collector's thread
+# does that would leave the child with half a module, and its events would be lost.
+from carojournal import batches, cbor, drops, redact, rotation, spool  # noqa: F401
 from carojournal.events import RECORDER_OWNED
 from carojournal.journal import Journal
 

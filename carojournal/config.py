@@ -13,8 +13,9 @@ from carojournal import policy
 from carojournal.config_files import load
 from carojournal.config_keys import KEYS
 from carojournal.events import LEVELS
-from carojournal.policy import SNAPSHOT, Policy, encode_snapshot, environment_limits
+from carojournal.policy import SNAPSHOT, Policy, environment_limits
 from carojournal.settings import Settings, Value
+from carojournal.snapshot import encode_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,7 @@ def _write_snapshot(root: str, data: bytes) -> None:
 def refresh_snapshot(root: str, config_path: str, admin_path: str, signatures: str, channel: str) -> Policy:
     """Return `resolve_files`, and leave a snapshot of it below *root* unless it is off.  Never raises.
 
-    *signatures* are the files' signatures from before this call, as `policy.encode_snapshot` takes them.  Nothing is
+    *signatures* are the files' signatures from before this call, as `snapshot.encode_snapshot` takes them.  Nothing is
     written where there is no journal yet: looking at a policy makes no directories.
     """
     found = resolve_files(config_path, admin_path, channel)

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-from carojournal import asking, policy
+from carojournal import asking, policy, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def _plainly_decided(environ: "Mapping[str, str]", channel: str, admin: str | No
     if policy.resolve(policy.journal_root(environ), channel=channel, environ=environ, admin=admin).mode == "on":
         return Outcome("yes", "recorded")
     try:
-        data = policy.read(policy.config_file(environ), policy.CONFIG_BYTES_MAX)
+        data = snapshot.read(policy.config_file(environ), policy.CONFIG_BYTES_MAX)
     except OSError:
         return None
-    off = policy.says(data, b"enabled", b"false")
-    if b"consent" not in data and (off or policy.says(data, b"air_gapped", b"true")):
+    off = snapshot.says(data, b"enabled", b"false")
+    if b"consent" not in data and (off or snapshot.says(data, b"air_gapped", b"true")):
         return Outcome(None, "declined")
     if off and b'consent = {answer = "no", version = %d,' % PROMPT_VERSION in data:
         return Outcome("no", "recorded")

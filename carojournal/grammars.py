@@ -8,6 +8,12 @@ The third one, of caro's versions, stands in `redact`: every session's first eve
 
 from carojournal.redact import is_number
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    ERROR_CODES: frozenset[str]
+    MODEL_FAMILIES: frozenset[str]
+    MODEL_WORDS: frozenset[str]
+
 __all__ = ["ERROR_CODES", "MODEL_FAMILIES", "MODEL_WORDS", "is_error_code", "is_model"]
 
 _DIGITS = "0123456789"
@@ -15,68 +21,84 @@ _SEPARATORS = "-_:./"
 MODEL_TOKENS_MAX = 14  # Cloud catalogues' longest names have 11.
 MODEL_NUMBERS_MAX = 4  # Version parts and dates; more would make room for a telephone number.
 
+# Vocabularies are texts: looking a word up in one takes less time than a set of them takes to make, and most processes
+# look up one model's.  `__getattr__` makes the sets for those who list them.
+_TLS_PREFIX = "ALERT_DESCRIPTION_"
 _TLS_ALERTS = (
-    "CLOSE_NOTIFY UNEXPECTED_MESSAGE BAD_RECORD_MAC DECRYPTION_FAILED RECORD_OVERFLOW DECOMPRESSION_FAILURE "
+    " CLOSE_NOTIFY UNEXPECTED_MESSAGE BAD_RECORD_MAC DECRYPTION_FAILED RECORD_OVERFLOW DECOMPRESSION_FAILURE "
     "HANDSHAKE_FAILURE NO_CERTIFICATE BAD_CERTIFICATE UNSUPPORTED_CERTIFICATE CERTIFICATE_REVOKED CERTIFICATE_EXPIRED "
     "CERTIFICATE_UNKNOWN ILLEGAL_PARAMETER UNKNOWN_CA ACCESS_DENIED DECODE_ERROR DECRYPT_ERROR EXPORT_RESTRICTION "
     "PROTOCOL_VERSION INSUFFICIENT_SECURITY INTERNAL_ERROR INAPPROPRIATE_FALLBACK USER_CANCELLED USER_CANCELED "
     "NO_RENEGOTIATION MISSING_EXTENSION UNSUPPORTED_EXTENSION CERTIFICATE_UNOBTAINABLE UNRECOGNIZED_NAME "
     "BAD_CERTIFICATE_STATUS_RESPONSE BAD_CERTIFICATE_HASH_VALUE UNKNOWN_PSK_IDENTITY CERTIFICATE_REQUIRED "
-    "NO_APPLICATION_PROTOCOL ENCRYPTED_CLIENT_HELLO_REQUIRED"
-).split()
+    "NO_APPLICATION_PROTOCOL ENCRYPTED_CLIENT_HELLO_REQUIRED "
+)
 
-ERROR_CODES = frozenset(
-    (
-        "already_initialized backend_unavailable connection_failed generation_failed internal_error invalid_command "
-        "invalid_request load_failed not_found not_initialized parse_failed permission_denied spawn_error timeout "
-        "unsafe unsafe_command unsupported validation_failed wait_error other"
-    ).split()
-) | {f"ALERT_DESCRIPTION_{name}" for name in _TLS_ALERTS}
+_ERROR_NAMES = (
+    " already_initialized backend_unavailable connection_failed generation_failed internal_error invalid_command "
+    "invalid_request load_failed not_found not_initialized parse_failed permission_denied spawn_error timeout "
+    "unsafe unsafe_command unsupported validation_failed wait_error other "
+)
 
 # Public families; a trailing version ("llama3", "qwen2", "gemma2") is read as a number of its own.
-MODEL_FAMILIES = frozenset(
-    (
-        "ai21 alpaca amazon anthropic apac athene aya baichuan bakllava bert bge bielik bloom c4ai chatglm chatgpt "
-        "claude codebooga codegeex codegemma codellama codeqwen codestral codeup cogito cohere command davinci "
-        "daybreak dbrx deepcoder deepscaler deepseek devstral dolphin dolphincoder dolly embed embeddinggemma ernie "
-        "eu everythinglm exaone falcon flan gemini gemma glm global gpt granite grok h2o hermes hunyuan internlm jais "
-        "jamba jp jurassic kimi lfm llama llamaguard llava llama_guard luminous magicoder magistral marco mathstral "
-        "meditron medllama meta minicpm minimax ministral mistral mixtral moondream moonshot mxbai mythos nemotron "
-        "neural nexusraven nomic notus notux nous nova nvidia o1 o3 o4 olmo openai openchat opencoder openhermes "
-        "openthinker opt orca palm palmyra paraphrase phi phind pixtral qwen qwq reader reflection rnj robin sailor "
-        "samantha shieldgemma smollm snowflake solar sonar sqlcoder stability stable stablelm starcoder starling "
-        "tinyllama titan tts tulu us vicuna voxtral whisper wizard wizardcoder wizardlm wizardmath writer xwin yarn "
-        "yi zai zephyr"
-    ).split()
+_FAMILIES = (
+    " ai21 alpaca amazon anthropic apac athene aya baichuan bakllava bert bge bielik bloom c4ai chatglm chatgpt "
+    "claude codebooga codegeex codegemma codellama codeqwen codestral codeup cogito cohere command davinci "
+    "daybreak dbrx deepcoder deepscaler deepseek devstral dolphin dolphincoder dolly embed embeddinggemma ernie "
+    "eu everythinglm exaone falcon flan gemini gemma glm global gpt granite grok h2o hermes hunyuan internlm jais "
+    "jamba jp jurassic kimi lfm llama llamaguard llava llama_guard luminous magicoder magistral marco mathstral "
+    "meditron medllama meta minicpm minimax ministral mistral mixtral moondream moonshot mxbai mythos nemotron "
+    "neural nexusraven nomic notus notux nous nova nvidia o1 o3 o4 olmo openai openchat opencoder openhermes "
+    "openthinker opt orca palm palmyra paraphrase phi phind pixtral qwen qwq reader reflection rnj robin sailor "
+    "samantha shieldgemma smollm snowflake solar sonar sqlcoder stability stable stablelm starcoder starling "
+    "tinyllama titan tts tulu us vicuna voxtral whisper wizard wizardcoder wizardlm wizardmath writer xwin yarn "
+    "yi zai zephyr "
 )
-MODEL_WORDS = MODEL_FAMILIES | frozenset(
-    (
-        "3n 4o adapt air all alpha arctic at audio awq base beta bf blue bnb canvas chat cloud code coder codex "
-        "compact cpu creative dense distill dpo dynamic embedding emea english exl expanse express extended fast "
-        "flash fp fp16 fp32 fp4 fp8 free full ggml gguf gov gptq green guard haiku high hf image instant instruct int "
-        "int4 int8 it k k2 kto l large latest light lite live long low m maverick max medium micro mini minilm mlx mm "
-        "moe multilingual mxfp4 nano nemo next ocr omni onnx open opus oss plus premier preview pro quant r r1 rag "
-        "red realtime reasoner reasoning reranker research rerank s safeguard scout search sft small sonnet speech "
-        "super supernova t te tee text think thinking tiny transcribe translate tulu turbo ultra uncensored v vision "
-        "vl vibe writer xl xs xxl zero"
-    ).split()
+_WORDS = (
+    " 3n 4o adapt air all alpha arctic at audio awq base beta bf blue bnb canvas chat cloud code coder codex "
+    "compact cpu creative dense distill dpo dynamic embedding emea english exl expanse express extended fast "
+    "flash fp fp16 fp32 fp4 fp8 free full ggml gguf gov gptq green guard haiku high hf image instant instruct int "
+    "int4 int8 it k k2 kto l large latest light lite live long low m maverick max medium micro mini minilm mlx mm "
+    "moe multilingual mxfp4 nano nemo next ocr omni onnx open opus oss plus premier preview pro quant r r1 rag "
+    "red realtime reasoner reasoning reranker research rerank s safeguard scout search sft small sonnet speech "
+    "super supernova t te tee text think thinking tiny transcribe translate tulu turbo ultra uncensored v vision "
+    "vl vibe writer xl xs xxl zero "
 )
 
 # Families whose bare name is also a person's, a tool's or an everyday word: only with a size, version or tuning.
-_ALSO_WORDS = frozenset(
-    (
-        "alpaca amazon anthropic apac command daybreak dolphin embed eu falcon global granite hermes jp luminous marco "
-        "meta neural notus nova opt orca palm reader reflection robin sailor samantha snowflake solar stability stable "
-        "titan us wizard writer yarn zephyr"
-    ).split()
+_ALSO_WORDS = (
+    " alpaca amazon anthropic apac command daybreak dolphin embed eu falcon global granite hermes jp luminous marco "
+    "meta neural notus nova opt orca palm reader reflection robin sailor samantha snowflake solar stability stable "
+    "titan us wizard writer yarn zephyr "
 )
+
+
+def __getattr__(name: str) -> "frozenset[str]":
+    if name == "ERROR_CODES":
+        return frozenset(_ERROR_NAMES.split()) | {_TLS_PREFIX + alert for alert in _TLS_ALERTS.split()}
+    if name == "MODEL_FAMILIES":
+        return frozenset(_FAMILIES.split())
+    if name == "MODEL_WORDS":
+        return frozenset(_FAMILIES.split() + _WORDS.split())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _is_one(word: str, words: str) -> bool:
+    """Tell whether *word* is one of *words*, a text in which each stands between blanks."""
+    return " " not in word and f" {word} " in words
+
+
+def _is_known(word: str) -> bool:
+    return _is_one(word, _FAMILIES) or _is_one(word, _WORDS)
 
 
 def is_error_code(text: str) -> bool:
     """Tell whether *text* is "E" and four digits, or one of the published names."""
     if len(text) == 5 and text[0] == "E":
         return all(letter in _DIGITS for letter in text[1:])
-    return text in ERROR_CODES
+    if text.startswith(_TLS_PREFIX):
+        return _is_one(text.removeprefix(_TLS_PREFIX), _TLS_ALERTS)
+    return _is_one(text, _ERROR_NAMES)
 
 
 def is_model(text: str) -> bool:  # noqa: PLR0911 - one line a rule
@@ -86,7 +108,7 @@ def is_model(text: str) -> bool:  # noqa: PLR0911 - one line a rule
     if not text.isascii():  # The Kelvin sign's lower case is an ASCII "k".
         return False
     lowered = text.lower()
-    if lowered in _ALSO_WORDS:
+    if _is_one(lowered, _ALSO_WORDS):
         return False
     for separator in _SEPARATORS[1:]:
         lowered = lowered.replace(separator, "-")
@@ -94,11 +116,11 @@ def is_model(text: str) -> bool:  # noqa: PLR0911 - one line a rule
     if not 0 < len(tokens) <= MODEL_TOKENS_MAX:
         return False
     word = tokens[0].rstrip(_DIGITS)
-    if word not in MODEL_FAMILIES and tokens[0] not in MODEL_FAMILIES:
+    if not _is_one(word, _FAMILIES) and not _is_one(tokens[0], _FAMILIES):
         return False
     numbers = 0
     for token in tokens:
-        if token in MODEL_WORDS:
+        if _is_known(token):
             continue
         kind = _model_token(token)
         if kind < 0:
@@ -113,8 +135,8 @@ def _model_token(token: str) -> int:
         return 1 if len(token) <= 4 or _is_date(token) else -1
     word = token.rstrip(_DIGITS)
     digits = len(token) - len(word)
-    if word in MODEL_WORDS or word in ("q", "iq", "w", "a", "e", "f", "bf", "v", "rc", "b", "c"):
-        return 0 if digits <= 2 or (digits <= 4 and word in MODEL_FAMILIES) else -1
+    if _is_known(word) or word in ("q", "iq", "w", "a", "e", "f", "bf", "v", "rc", "b", "c"):
+        return 0 if digits <= 2 or (digits <= 4 and _is_one(word, _FAMILIES)) else -1
     if word == "" or token[-1] not in "bmkt":
         return -1
     size = token[:-1]  # 7b, 8x22b, a3b, e4b, 270m, 128k

@@ -8,20 +8,7 @@ channel's default.  The user's config (else the admin file, else the default) na
 narrow it: an administrator or a variable cannot turn on what the user turned off.  A file that cannot be read or
 understood means off.
 
-The snapshot `policy` below the root saves parsing TOML at every start.  It is text, one `key value` a line, last a
-CRC-32 of the lines above, and it names size and mtime of the files it was made from: any doubt, and the files are read
-again.
-
-    carojournal-policy 1
-    files <config signature> <admin signature>
-    channel <beta|ga>
-    mode <local|on>
-    level <minimal|standard|detailed>
-    cap_bytes <integer>
-    consent_ms <UTC ms of the recorded yes, 0: none>
-    prompt <version of the text that a yes must have been given to>
-    source <name of the source that decided the mode>
-    crc <8 hex digits>
+Where there is neither a config nor an administrator's file, this module decides alone; else `snapshot` is asked.
 
 Places:
 
@@ -33,8 +20,8 @@ Places:
 
 import os
 import sys
-from zlib import crc32
 
+import carojournal
 from carojournal.events import LEVEL_ALIASES, LEVELS, STANDARD
 
 TYPE_CHECKING = False
@@ -54,13 +41,10 @@ __all__ = [
     "config_file",
     "config_files",
     "default_policy",
-    "encode_snapshot",
     "environment_limits",
     "file_signature",
     "journal_root",
-    "parse_snapshot",
     "resolve",
-    "says",
     "segment_limit",
 ]
 
@@ -237,62 +221,6 @@ def file_signature(path: str) -> str:
     return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
 
 
-def encode_snapshot(policy: Policy, signatures: str) -> bytes:
-    """Return the snapshot's bytes; *signatures* are the two file signatures, separated by a space."""
-    text = (
-        f"carojournal-policy 1\nfiles {signatures}\nchannel {policy.channel}\nmode {policy.mode}\n"
-        f"level {LEVELS[policy.level]}\ncap_bytes {policy.cap_bytes}\nconsent_ms {policy.consent_ms}\n"
-        f"prompt {PROMPT_VERSION}\nsource {policy.source}\n"
-    ).encode()
-    return text + b"crc %08x\n" % crc32(text)
-
-
-def parse_snapshot(data: bytes, signatures: str, channel: str) -> "Policy | None":
-    """Return the policy of a snapshot, or None if it is damaged or was made from other files, channel or text."""
-    text, _, crc = data.rpartition(b"crc ")
-    if crc != b"%08x\n" % crc32(text):
-        return None
-    lines = dict(line.partition(" ")[::2] for line in text.decode().splitlines())
-    expected = {"carojournal-policy": "1", "files": signatures, "channel": channel, "prompt": str(PROMPT_VERSION)}
-    if any(lines.get(key) != value for key, value in expected.items()) or lines.get("mode") not in MODES:
-        return None
-    return Policy(
-        lines["mode"],
-        source=lines["source"],
-        channel=channel,
-        level=LEVELS.index(lines["level"]),
-        cap_bytes=int(lines["cap_bytes"]),
-        consent_ms=int(lines["consent_ms"]),
-    )
-
-
-def says(data: bytes, name: bytes, word: bytes, *, top: bool = False) -> bool:
-    """Tell whether caro's config.toml plainly says `name = word` in its section [telemetry], or with *top* above any.
-
-    Not a TOML parser: it may miss an unusual spelling, which costs a parse, and could at worst see "off" in the middle
-    of a multi-line string, which records nothing.  It keeps the start-up of people who opted out free of both.
-    """
-    here = top
-    for raw in data.splitlines():
-        line = raw.strip()
-        if line.startswith(b"["):
-            here = line.split(b"#")[0].strip() == b"[telemetry]"
-        elif here and line.startswith(name):
-            key, _, value = line.partition(b"=")
-            if key.strip() == name and value.split(b"#")[0].strip() == word:
-                return True
-    return False
-
-
-def read(path: str, limit: int) -> bytes:
-    # O_NONBLOCK: a FIFO where a file should be must not hang the host.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        return os.read(descriptor, limit)
-    finally:
-        os.close(descriptor)
-
-
 def resolve(
     root: str, *, channel: str, environ: "Mapping[str, str]", no_telemetry: bool = False, admin: "str | None" = None
 ) -> Policy:
@@ -310,36 +238,6 @@ def resolve(
     if config_signature == "-" == admin_signature:
         base = default_policy(channel)
     else:
-        base = _from_files(root, config, admin, f"{config_signature} {admin_signature}", channel)
+        signatures = f"{config_signature} {admin_signature}"
+        base = carojournal.snapshot.from_files(root, config, admin, signatures, channel)
     return base.narrowed(mode, level, source)
-
-
-def _admin_says_off(admin: str) -> bool:
-    """Tell whether the administrator's file plainly does: then nothing below the root is even looked at."""
-    try:
-        return says(read(admin, CONFIG_BYTES_MAX), b"enabled", b"false", top=True)
-    except OSError:
-        return False  # Whoever parses the file says why, and it is off then, too.
-
-
-def _from_files(root: str, config: str, admin: str, signatures: str, channel: str) -> Policy:
-    try:
-        data = b"" if signatures.startswith("-") else read(config, CONFIG_BYTES_MAX)
-        if says(data, b"enabled", b"false"):
-            return Policy("off", source="config", channel=channel)
-        if channel == "ga" and signatures.endswith(" -") and b"telemetry" not in data:
-            # Off leaves no snapshot: without this, caro's other settings would be parsed at every start.
-            return default_policy(channel)
-    except OSError:
-        return Policy("off", source="config", channel=channel, problems=("config: cannot be read",))
-    if not signatures.endswith(" -") and _admin_says_off(admin):
-        return Policy("off", source="admin", channel=channel)
-    try:
-        policy = parse_snapshot(read(os.path.join(root, SNAPSHOT), 4096), signatures, channel)
-    except (OSError, ValueError, KeyError):
-        policy = None
-    if policy is None:
-        from carojournal import config as files
-
-        policy = files.refresh_snapshot(root, config, admin, signatures, channel)
-    return policy

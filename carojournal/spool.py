@@ -102,7 +102,7 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
             losses = describe(path)
         except OSError:
             continue
-        if any(segment in named for segment, *_ in losses):
+        if any(segment in named or segment.hex().encode() in named for segment, *_ in losses):
             continue
         total -= size
         payloads = []

@@ -219,7 +219,7 @@ import os, sys
 from carojournal import Journal
 from carojournal.collector import Collector
 journal = Journal.open()
-collector = Collector(journal, queue_max=10_000)
+collector = Collector(journal, queue_max=10_000, deadline_s=60)
 for count in range(1000):
     collector.record("session_end", session_duration_ms=count)
 child = os.fork()

@@ -40,6 +40,7 @@ HOT_ORDER = (
     "carojournal.cbordecode",
     "carojournal.shape",
     "carojournal.policy",
+    "carojournal.snapshot",
     "carojournal.refusal",
     "carojournal.redact",
     "carojournal.grammars",

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carojournal import config, policy
-from carojournal.policy import Policy, encode_snapshot, environment_limits, parse_snapshot, resolve, says
+from carojournal import config, policy, snapshot
+from carojournal.policy import Policy, environment_limits, resolve
+from carojournal.snapshot import encode_snapshot, parse_snapshot, says
 
 TREE = os.path.dirname(os.path.dirname(config.__file__))
 NO_ADMIN = "/nonexistent/telemetry.toml"
@@ -305,7 +306,7 @@ def test_off_by_default_does_not_parse_the_rest_of_caros_settings(user, root, pa
 def test_a_config_that_cannot_be_read_means_off_and_never_hangs(user, root, channel, kind, monkeypatch):
     place = user(ON)
     if kind == "unreadable":  # Not with chmod: the tests may run as root.
-        monkeypatch.setattr(policy, "read", lambda *_args: (_ for _ in ()).throw(PermissionError(13, "")))
+        monkeypatch.setattr(snapshot, "read", lambda *_args: (_ for _ in ()).throw(PermissionError(13, "")))
     else:
         os.unlink(place)
         {"directory": os.mkdir, "fifo": os.mkfifo}.get(kind, lambda path: os.symlink("nowhere", path))(place)

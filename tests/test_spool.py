@@ -102,12 +102,13 @@ def test_everything_below_the_root_counts_but_the_identity(journal, root):
     assert files == walked
 
 
-def test_what_a_batch_names_is_not_evicted(small, root, clock, generated):
+@pytest.mark.parametrize("form", [bytes.fromhex, str.encode], ids=["raw", "text"])
+def test_what_a_batch_names_is_not_evicted(small, root, clock, generated, form):
     fill(small, clock, 100, generated)
     oldest = min(os.listdir(f"{root}/segments"))
     os.mkdir(f"{root}/outbox")
     with open(f"{root}/outbox/batch", "wb") as file:
-        file.write(b"plan " + bytes.fromhex(oldest[17:49]))
+        file.write(b"plan " + form(oldest[17:49]))
     fill(small, clock, 6_000, generated)
     assert os.path.exists(f"{root}/segments/{oldest}")
     assert losses(root) > 0
