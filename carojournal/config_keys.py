@@ -16,12 +16,14 @@ __all__ = ["CONSENT", "KEYS", "SECTION", "Key", "accept", "accept_text", "allowe
 SECTION = "telemetry"
 NAME_CHARACTERS_MAX = 32  # The longest key of ours has 20.
 CONSENT = "consent"  # The record of the user's answer stands in [telemetry.consent]; it is no setting.
+KEY_PREFIX = "phc_"  # Of a project's key, which only writes; a personal one (phx_) reads and must go nowhere.
+TOKEN_CHARACTERS_MAX = 200  # PostHog's keys have about 47.
 TEXT_CHARACTERS_MAX = 2048  # What proxies and servers take as a URL; longer than any path that a file system takes.
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One setting: `kind` is bool, int, choice, url, proxy or path; `default` None stands for what `absent` says."""
+    """One setting: `kind` is bool, int, choice, url, proxy, path or token; `absent` is what a `default` None means."""
 
     kind: str
     default: bool | int | str | None
@@ -35,25 +37,22 @@ class Key:
 KEYS: dict[str, Key] = {
     "enabled": Key("bool", None, "keep events at all", absent="the channel's default: beta true, ga false"),
     "level": Key("choice", "standard", "how much is kept", choices=LEVELS),
-    "batch_interval_hours": Key(
-        "int", 24, "hours between two uploads (no effect yet: this release does not upload)", lowest=1, highest=8_760
-    ),
+    "batch_interval_hours": Key("int", 24, "hours between two uploads", lowest=1, highest=8_760),
     "offline_spool_max_mb": Key(
         "int", 10, "megabytes (10^6 bytes) that the journal may take on this disk", lowest=1, highest=100_000
     ),
     "air_gapped": Key("bool", False, "keep events, never send them"),
-    "endpoint": Key("url", None, "where batches are sent (no effect yet)", absent="the wire format's own"),
-    "batch_max_events": Key("int", 1_000, "events in one batch, at most (no effect yet)", lowest=1, highest=100_000),
+    "endpoint": Key("url", None, "where batches are sent", absent="the wire format's own"),
+    "batch_max_events": Key("int", 1_000, "events in one batch, at most", lowest=1, highest=100_000),
     "wire_format": Key(
         "choice",
         "caro-v1",
-        "how a batch is written (no effect yet)",
+        "how a batch is written",
         choices=("caro-v1", "caro-array", "posthog", "otlp"),
     ),
-    "ca_file": Key(
-        "path", None, "certificates (PEM) to trust instead of the system's (no effect yet)", absent="the system's"
-    ),
-    "proxy": Key("proxy", None, "proxy for uploads; never taken from the environment (no effect yet)"),
+    "ca_file": Key("path", None, "certificates (PEM) to trust instead of the system's", absent="the system's"),
+    "proxy": Key("proxy", None, "proxy for uploads; never taken from the environment"),
+    "posthog_key": Key("token", None, "the project's key, for the wire format posthog"),
     "channel": Key(
         "choice",
         None,
@@ -67,20 +66,23 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _ALIASES = {"level": LEVEL_ALIASES}
 
 
+_ALLOWED = {
+    "bool": "true or false",
+    "path": "an absolute path",
+    "token": f"a project's key, {KEY_PREFIX} and ASCII letters, digits, - and _",
+    "proxy": "http://HOST:PORT or https://HOST:PORT, without user, path, query or fragment",
+    "url": "an https:// URL without user, query or fragment (http:// for this machine only)",
+}
+
+
 def allowed(name: str) -> str:
     """Return what the key *name* may hold, for a message."""
     key = KEYS[name]
-    if key.kind == "bool":
-        return "true or false"
     if key.kind == "int":
         return f"an integer from {key.lowest} to {key.highest}"
     if key.kind == "choice":
         return f"{', '.join(key.choices[:-1])} or {key.choices[-1]}"
-    if key.kind == "path":
-        return "an absolute path"
-    if key.kind == "proxy":
-        return "http://HOST:PORT or https://HOST:PORT, without user, path, query or fragment"
-    return "an https:// URL without user, query or fragment (http:// for this machine only)"
+    return _ALLOWED[key.kind]
 
 
 def _loopback(host: str) -> bool:
@@ -122,9 +124,14 @@ def accept(name: str, value: object) -> bool | int | str | None:
     if key.kind == "choice":
         value = _ALIASES.get(name, {}).get(value, value)
         return value if value in key.choices else None
-    if key.kind == "path":
-        return value if os.path.isabs(value) and value.isprintable() else None
-    return value if _accepts_url(value, proxy=key.kind == "proxy") else None
+    if key.kind == "token":
+        good = value.startswith(KEY_PREFIX) and len(value) <= TOKEN_CHARACTERS_MAX
+        good = good and value.isascii() and value[4:].replace("-", "").replace("_", "").isalnum()
+    elif key.kind == "path":
+        good = os.path.isabs(value) and value.isprintable()
+    else:
+        good = _accepts_url(value, proxy=key.kind == "proxy")
+    return value if good else None
 
 
 def accept_text(name: str, text: str) -> bool | int | str | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTROLS", "Record", "control_payloads", "derive_event_id", "event_time_ms", "is_ours"]
 
 CONTROLS = ("header", "loss", "seal")
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _TIMESTAMP = b"itimestamp\x1b"  # Milliseconds have needed 64 bits since 1970-02-19.
 
 
@@ -21,11 +22,9 @@ def derive_event_id(segment: bytes, seq: int) -> str:
     """Return the event id (UUIDv8, RFC 9562 section 5.8) of record *seq* of the segment with uuid *segment*."""
     from hashlib import sha256
 
-    raw = bytearray(sha256(segment + seq.to_bytes(8, "big")).digest()[:16])
-    raw[6] = raw[6] & 0x0F | 0x80
-    raw[8] = raw[8] & 0x3F | 0x80
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = sha256(segment + seq.to_bytes(8, "big")).hexdigest()
+    # Version 8 and the two bits of the variant replace what stands there; an upload derives every id it sends.
+    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 class Record:

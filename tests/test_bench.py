@@ -11,6 +11,7 @@ from bench import (
     bench_processes,
     bench_scan,
     bench_startup,
+    bench_upload,
     host,
     instructions,
     measure,
@@ -30,6 +31,8 @@ TINY = host.Scale(
     scan_rounds=1,
     spool_bytes=60_000,
     counted_appends=10,
+    upload_events=250,
+    upload_rounds=1,
 )
 
 
@@ -227,3 +230,16 @@ def test_an_unknown_name_is_a_usage_error(capsys):
     with pytest.raises(SystemExit):
         run.main(["--here", "nothing"])
     assert "no such benchmark: nothing" in capsys.readouterr().err
+
+
+def test_uploads_are_real_and_their_time_is_told_by_step(here):
+    figures = by_name(bench_upload.run(here, TINY))
+    assert {name: (figure.target.quantity, figure.target.bound) for name, figure in figures.items()} == {
+        "upload, end to end": ("value", 25_000),
+        "carobatch run, nothing to do": ("difference", 80),
+        "upload, peak memory": ("value", 80),
+    }
+    note = figures["upload, end to end"].note
+    assert note.startswith("250 events; ")
+    for step in ("read", "validate", "encode", "compress", "wait"):
+        assert step in note

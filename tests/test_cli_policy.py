@@ -199,6 +199,7 @@ EXAMPLES = {
     "wire_format": ("otlp", "otlp"),
     "ca_file": ("/etc/ssl/ca.pem", "/etc/ssl/ca.pem"),
     "proxy": ("http://proxy.example:3128", "http://proxy.example:3128"),
+    "posthog_key": ("phc_Abc", "phc_Abc"),
     "durability": ("each", "each"),
     "channel": ("ga", "ga"),
 }

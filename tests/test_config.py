@@ -111,6 +111,7 @@ BAD = {
     "wire_format": ['"json"', '""'],
     "ca_file": ['"relative.pem"', '"/a\\u0000b"', "true"],
     "proxy": ['"http://proxy"', '"http://proxy:3128/path"', '"http://u:p@proxy:3128"', '"socks5://proxy:1080"'],
+    "posthog_key": ['""', '"phc_"', '"phx_personal"', '"phc_a b"', '"phc+x"', '"phc_ä"', f'"phc_{"a" * 197}"', "7"],
     "channel": ['"nightly"'],
 }
 GOOD = {
@@ -132,6 +133,7 @@ GOOD = {
     "wire_format": ['"caro-v1"', '"caro-array"', '"posthog"', '"otlp"'],
     "ca_file": ['"/etc/ssl/own.pem"'],
     "proxy": ['"http://proxy.example:3128"', '"https://proxy.example:3129/"'],
+    "posthog_key": ['"phc_Abc-123"', f'"phc_{"a" * 196}"'],
     "channel": ['"beta"', '"ga"'],
 }
 

@@ -14,6 +14,7 @@ VERBS = {
     "reindex": "rebuild the index from the segments",
     "export": "write what is kept to a file of caro's own JSON shape",
     "clear": "delete what is kept",
+    "sent": "list what left this machine, and print any of it",
     "delete-remote": "queue a request to delete what was sent",
     "on": "keep events and agree to send them",
     "local": "keep events on this machine and never send them",

@@ -29,6 +29,8 @@ class Scale:
     scan_rounds: int
     spool_bytes: int
     counted_appends: int
+    upload_events: int = 100_000
+    upload_rounds: int = 3
 
 
 FULL = Scale(60, 60, 1_000, 0.25, 7, 16, 2_000, 25, 10_000_000, 500)
@@ -79,7 +81,7 @@ def find_host(scratch: str) -> Host:
     environ = {"HOME": home, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     environ["PYTHONSAFEPATH"] = "1"  # `python -c` would import a checkout that happens to be the current directory.
     if not installed:
-        environ["PYTHONPATH"] = place
+        environ["PYTHONPATH"] = os.pathsep.join((place, os.path.join(place, "tools")))
     script = os.path.join(os.path.dirname(sys.executable), "carojournal")
     program = (script,) if installed and os.path.exists(script) else (sys.executable, "-m", "carojournal.cli")
     return Host(sys.executable, program, environ, scratch, installed)

@@ -2,10 +2,11 @@
 
     python tools/bench/run.py [--quick] [--peers] [--json FILE] [--python PYTHON | --here] [NAME ...]
 
-NAME is startup, append, processes, scan or instructions; without one, all.  The package is installed with pip into a
-new virtual environment below a temporary directory, unless --python names the interpreter of one that has it.  Reports
-only: a missed target is no failure.  `best` is the run that was disturbed least; compare machines by it, and judge by
-the median.  `ratio` and `difference` are medians over neighbouring runs, not quotients of the columns beside them.
+NAME is startup, append, processes, scan, upload or instructions; without one, all.  The package is installed with pip
+into a new virtual environment below a temporary directory, unless --python names the interpreter of one that has it.
+Reports only: a missed target is no failure.  `best` is the run that was disturbed least; compare machines by it, and
+judge by the median.  `ratio` and `difference` are medians over neighbouring runs, not quotients of the columns beside
+them.
 """
 
 import argparse
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "main", "render", "report"]
 
-NAMES = ("startup", "append", "processes", "scan", "instructions")
+NAMES = ("startup", "append", "processes", "scan", "upload", "instructions")
 _TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _REMOVED = ("PYTHON", "CARO", "DO_NOT_TRACK", "XDG_")  # What would change what is measured.
 _COLUMNS = ("figure", "median", "best", "floor or peer", "median", "best", "difference", "ratio", "target", "met")

@@ -1,0 +1,159 @@
+"""Schedule entries: what the systems' own programs read, installed once, removed without a trace."""
+
+import os
+import plistlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from uploads import carobatch
+
+from carobatch import schedule
+from carobatch.scheduler import Plan, open_scheduler
+
+COMMAND = ["/opt/my venv/bin/carobatch", "run", "--dir", "/home/a b/100% $HOME"]
+OTHERS = "MAILTO=me\n# a comment\n5 4 * * * backup --all\n"
+
+
+class Crontab:
+    """crontab(1), as its manual describes it."""
+
+    def __init__(self, text=None):
+        self.text, self.calls = text, []
+
+    def __call__(self, words, given=None, **_options):
+        self.calls.append(words)
+        if words == ["crontab", "-l"]:
+            return (1, "") if self.text is None else (0, self.text)
+        self.text = None if words == ["crontab", "-r"] else given
+        return 0, ""
+
+
+def plan(home, root="/j", minute=7):
+    return Plan(root, minute, {"HOME": str(home)}, named=True)
+
+
+def test_a_shell_reads_the_cron_line_back():
+    """cron takes a backslash before % away and hands the rest to sh."""
+    minute, hour, day, month, weekday, command = schedule.cron_line(COMMAND, 7).split(" ", 5)
+    assert (minute, hour, day, month, weekday) == ("7", "*", "*", "*", "*")
+    assert not re.search(r"(?<!\\)%", command)
+    assert shlex.split(command.replace("\\%", "%").partition(" || ")[0]) == COMMAND
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (75, 0), (69, 1), (78, 1)])
+def test_cron_hears_of_everything_but_75(code, expected):
+    line = schedule.cron_line(["sh", "-c", f"exit {code}"], 0).split(" ", 5)[5]
+    assert bool(subprocess.run(["sh", "-c", line], check=False).returncode) == bool(expected)
+
+
+@pytest.mark.parametrize("before", [None, "", OTHERS, OTHERS.rstrip("\n"), f"{schedule.BEGIN}\nnobody's\n"])
+def test_installing_is_idempotent_and_removing_leaves_what_was_there(tmp_path, before):
+    crontab = Crontab(before)
+    entry = open_scheduler("cron", plan(tmp_path), crontab)
+    assert not entry.installed()
+    entry.install()
+    once = crontab.text
+    assert entry.installed()
+    assert once.startswith(before or "")
+    entry.install()
+    assert crontab.text == once
+    assert sum(words == ["crontab", "-"] for words in crontab.calls) == 1
+    open_scheduler("cron", plan(tmp_path, minute=9), crontab).install()
+    assert crontab.text == once.replace("\n7 * ", "\n9 * ")
+    entry.remove()
+    expected = before if not before or before.endswith("\n") else f"{before}\n"
+    assert crontab.text == (expected or None)
+    entry.remove()
+    assert crontab.text == (expected or None)
+
+
+def test_an_entry_in_the_middle_stays_there(tmp_path):
+    crontab = Crontab()
+    entry = open_scheduler("cron", plan(tmp_path), crontab)
+    entry.install()
+    crontab.text = f"{OTHERS}{crontab.text}{OTHERS}"
+    assert entry.installed()
+    entry.install()
+    entry.remove()
+    assert crontab.text == OTHERS + OTHERS
+
+
+def test_launchd(tmp_path):
+    calls = []
+    entry = open_scheduler("launchd", plan(tmp_path), lambda words, *_a, **_k: (calls.append(words), (0, ""))[1])
+    entry.install()
+    [path] = entry.files()
+    assert path == str(tmp_path / "Library/LaunchAgents/sh.caro.carobatch.plist")
+    with open(path, "rb") as file:
+        found = plistlib.load(file)
+    assert found["StartCalendarInterval"] == {"Minute": 7}
+    assert (found["ProcessType"], found["LowPriorityIO"], found["Label"]) == ("Background", True, schedule.LABEL)
+    assert found["ProgramArguments"][-3:] == ["run", "--dir", "/j"]
+    assert entry.installed()
+    entry.install()
+    assert [words[1] for words in calls] == ["bootstrap", "bootout", "bootstrap"]
+    entry.remove()
+    assert not os.path.exists(path)
+    assert not entry.installed()
+
+
+def test_systemd_takes_the_units(tmp_path):
+    command = [sys.executable, "-c", 'print("100% $HOME")', "a b"]
+    (tmp_path / "carobatch.service").write_text(schedule.systemd_service(command, [str(tmp_path), "/a b"]))
+    (tmp_path / "carobatch.timer").write_text(schedule.systemd_timer())
+    units = [str(tmp_path / "carobatch.service"), str(tmp_path / "carobatch.timer")]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--user", "--man=no", *units],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "SYSTEMD_LOG_LEVEL": "warning"},
+    )
+    ours = [line for line in done.stderr.splitlines() if "carobatch" in line]
+    assert (done.returncode, ours) == (0, []), done.stderr
+
+
+def test_systemd_files_come_and_go(tmp_path):
+    calls = []
+    entry = open_scheduler("systemd", plan(tmp_path), lambda words, *_a, **_k: (calls.append(words), (0, ""))[1])
+    other = tmp_path / ".config/systemd/user/other.service"
+    other.parent.mkdir(parents=True)
+    other.write_text("[Unit]\n")
+    entry.install()
+    assert entry.installed()
+    service, timer = (tmp_path / f".config/systemd/user/carobatch.{kind}" for kind in ("service", "timer"))
+    assert "SuccessExitStatus=75" in service.read_text()
+    assert {"RandomizedDelaySec=1h", "Persistent=true"} <= set(timer.read_text().splitlines())
+    assert calls[-1] == ["systemctl", "--user", "enable", "--now", "carobatch.timer"]
+    entry.remove()
+    assert [path.name for path in other.parent.iterdir()] == ["other.service"]
+    count = len(calls)
+    entry.remove()
+    assert len(calls) == count
+
+
+@pytest.mark.parametrize("system", schedule.SYSTEMS)
+def test_print_changes_nothing_and_names_the_command(home, system, capsys):
+    assert carobatch(["schedule", "print", system]) == 0
+    text = capsys.readouterr().out
+    assert "run" in text
+    assert os.listdir(home) == []
+
+
+def test_status_and_wrong_words(home, capsys):
+    assert carobatch(["schedule", "status", "systemd"]) == 69
+    assert capsys.readouterr().out == "not installed\n"
+    assert carobatch(["schedule", "print", "anacron"]) == 64
+    assert carobatch(["schedule", "start", "cron"]) == 64
+
+
+def test_the_real_crontab_takes_the_entry(tmp_path):
+    """Debian's crontab -n checks a file and changes nothing; `tools/check_cron.py` lets a real cron run it."""
+    path = tmp_path / "crontab"
+    path.write_text(open_scheduler("cron", plan(tmp_path)).text())
+    assert subprocess.run(["crontab", "-n", path], capture_output=True, check=False).returncode == 0
+    path.write_text(path.read_text().replace("\n7 * ", "\n61 * "))
+    assert subprocess.run(["crontab", "-n", path], capture_output=True, check=False).returncode != 0

@@ -1,0 +1,406 @@
+"""What is agreed on arrives once, whatever the receiver says; what is accounted for goes, and nothing else."""
+
+import json
+import os
+
+import cbor2
+import pytest
+from receivers import Receiver, answers
+from uploads import DAY_MS, YES_MS, consented, ids, job, record, upload
+
+from carobatch import timing
+from carobatch.compact import compact
+from carobatch.store import PackedStore
+from carobatch.upload import SUSPECTS_MAX, Upload
+from carojournal import deletion, sent, spool
+from carojournal.recovery import verify
+
+
+def names(root, folder):
+    path = os.path.join(root, folder)
+    return sorted(os.listdir(path)) if os.path.isdir(path) else []
+
+
+def pack(root, clock):
+    return compact(root, PackedStore(root, 10_000_000, 3), clock.now_ms + 100 * DAY_MS, 0)
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as made:
+        yield made
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_event_arrives_once_and_then_goes(root, clock, receiver, packed):
+    wanted = record(root, clock, 25)
+    clock.advance(DAY_MS)
+    wanted = record(root, clock, 5)
+    if packed:
+        pack(root, clock)
+    found = upload(root, receiver.url, clock, events_max=10)
+    assert (found.kind, found.batches, found.events, found.requests) == ("done", 4, 30, 4)
+    assert receiver.events == dict.fromkeys(wanted, 1)
+    assert ids(root) == []
+    assert names(root, "outbox") == []
+    assert len(sent.sent_batches(root)) == 4
+    assert verify(root).exit_code == 0
+    assert upload(root, receiver.url, clock).requests == 0
+
+
+def test_no_batch_mixes_days_or_exceeds_its_bound(root, clock, receiver):
+    record(root, clock, 25)
+    clock.advance(DAY_MS)
+    record(root, clock, 5)
+    upload(root, receiver.url, clock, events_max=10)
+    days = [{event["timestamp"][:10] for event in request.events()} for request in receiver.requests]
+    assert [len(one) for one in days] == [1, 1, 1, 1]
+    assert [len(request.events()) for request in receiver.requests] == [10, 10, 5, 5]
+    assert {one for many in days for one in many} <= deletion.sent_days(deletion.read_identity(root))
+    assert deletion.read_identity(root).journal.hex() not in str([request.json() for request in receiver.requests])
+
+
+@pytest.mark.parametrize("consent_ms", [0, YES_MS - 1, YES_MS + 1])
+def test_only_what_was_recorded_under_the_yes_that_holds_is_sent(root, clock, receiver, consent_ms):
+    """Also what was recorded under an earlier yes stays, and what a clock that jumps makes look later."""
+    before = record(root, clock, 3, consent_ms)
+    clock.advance(-3_600_000)
+    both = record(root, clock, 2)
+    upload(root, receiver.url, clock)
+    assert set(receiver.events) == set(both) - set(before)
+    assert len(receiver.events) == 2
+    assert set(ids(root)) == set(before)
+
+
+def test_without_consent_nothing_is_looked_at(root, clock, receiver):
+    record(root, clock, 3)
+    assert upload(root, receiver.url, clock, allowed=lambda: 0).kind == "denied"
+    assert receiver.requests == []
+    assert names(root, "outbox") == []
+
+
+def test_consent_is_asked_for_before_every_request(root, clock, receiver):
+    wanted = record(root, clock, 30)
+    left = [YES_MS] * 4
+    found = upload(root, receiver.url, clock, events_max=10, allowed=lambda: left.pop() if left else 0)
+    assert found.kind == "denied"
+    assert len(receiver.requests) == 1
+    assert len(receiver.events) == 10
+    assert len(ids(root)) == 30  # One segment: it is not delivered whole.
+    assert upload(root, receiver.url, clock, events_max=10).events == 20
+    assert receiver.events == dict.fromkeys(wanted, 1)
+
+
+def test_an_intent_of_a_yes_that_was_taken_back_is_not_sent(root, clock, receiver):
+    record(root, clock, 3)
+    receiver.script = answers((503, {}, b""))
+    upload(root, receiver.url, clock)
+    assert len(names(root, "outbox")) == 1
+    found = upload(root, receiver.url, clock, allowed=lambda: YES_MS + 5)
+    assert (found.requests, names(root, "outbox")) == (0, [])
+    assert len(ids(root)) == 3
+
+
+LATER = {"status": 0, "kind": "later"}
+TABLE = [
+    (200, b"", "done", 3),
+    (204, b"", "done", 3),
+    (200, b"{}", "done", 3),
+    (200, b'{"status": "stored"}', "done", 3),
+    *((status, b"", "later", 0) for status in (408, 425, 429, 500, 502, 503, 504, 507, 599)),
+    *((status, b"", "hold", 0) for status in (401, 402, 403, 404, 405, 409, 410, 411, 415, 418, 431, 451)),
+    *((status, b"", "failure", 0) for status in (300, 301, 302, 303, 304, 307, 308)),
+    (200, b"<html>Please log in to the hotel's network</html>", "hold", 0),
+    (200, b"[]", "hold", 0),
+    (200, b'"ok"', "hold", 0),
+    (200, b'{"rejected": "all"}', "hold", 0),
+    (200, b'{"rejected": ["00000000-0000-8000-8000-000000000000"]}', "hold", 0),
+    (200, b'{"retry": [1]}', "hold", 0),
+    (200, b"\xff\xfe", "hold", 0),
+    (200, b"[" * 100_000, "hold", 0),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "events"), TABLE)
+def test_every_status_has_its_verdict(root, clock, receiver, status, body, kind, events):
+    record(root, clock, 3)
+    receiver.script = lambda _: (status, {"Location": "/elsewhere"}, body)
+    receiver.accept = lambda *_: None
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.events, found.requests) == (kind, events, 1)
+    assert len(ids(root)) == 3 - events
+    tries = timing.load_tries(root)
+    if kind == "done":
+        assert (tries.failures, tries.last_success_ms) == (0, clock.now_ms)
+        return
+    assert tries.failures == 1
+    wait = tries.not_before_ms - clock.now_ms
+    assert wait == (DAY_MS if kind == "hold" else DAY_MS // 2)
+    assert len(names(root, "outbox")) == 1
+    assert "elsewhere" not in tries.reason
+    assert "hotel" not in tries.reason
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_ms"),
+    [
+        ({"Retry-After": "172800"}, 2 * DAY_MS),
+        ({"Retry-After": "10"}, DAY_MS // 2),
+        ({"Retry-After": "99999999999"}, 7 * DAY_MS),
+        ({"Retry-After": "Wed, 01 Jan 2020 00:00:00 GMT", "Date": "Mon, 30 Dec 2019 00:00:00 GMT"}, 2 * DAY_MS),
+        ({"Retry-After": "soon"}, DAY_MS // 2),
+        ({"Retry-After": "-5"}, DAY_MS // 2),
+    ],
+)
+def test_retry_after_counts_in_both_forms_and_by_the_servers_clock(root, clock, receiver, headers, wait_ms):
+    """The server's clock may be years off ours: its date counts from its own `Date`."""
+    from carobatch.verdicts import parse_retry_after
+
+    record(root, clock, 1)
+    if "Date" in headers:
+        assert parse_retry_after({name.lower(): text for name, text in headers.items()}, clock.now_ms) == wait_ms
+        return
+    receiver.script = lambda _: (429, headers, b"")
+    upload(root, receiver.url, clock)
+    assert timing.load_tries(root).not_before_ms - clock.now_ms == wait_ms
+
+
+def test_a_retry_sends_the_same_bytes(root, clock, receiver):
+    record(root, clock, 5)
+    receiver.script = answers((503, {}, b""), (500, {}, b""))
+    for _ in range(3):
+        clock.advance(2 * DAY_MS)
+        upload(root, receiver.url, clock)
+    first, *others = receiver.requests
+    assert len(others) == 2
+    for other in others:
+        assert (other.path, other.body) == (first.path, first.body)
+        fresh = {"X-Caro-Attempt", "X-Caro-Sent-At"}
+        assert {name for name in first.headers if first.headers[name] != other.headers[name]} == fresh
+    assert [one.headers["X-Caro-Attempt"] for one in receiver.requests] == ["1", "2", "3"]
+
+
+def test_events_that_come_later_join_no_intent(root, clock, receiver):
+    record(root, clock, 5)
+    receiver.script = answers((503, {}, b""))
+    upload(root, receiver.url, clock)
+    wanted = record(root, clock, 5)
+    upload(root, receiver.url, clock)
+    assert [len(request.events()) for request in receiver.requests] == [5, 5, 5]
+    assert receiver.events == dict.fromkeys(wanted, 1)
+
+
+def test_a_body_that_is_too_large_is_halved_down_to_one_event(root, clock, receiver):
+    wanted = record(root, clock, 16)
+    receiver.script = lambda request: (413 if len(request.events()) > 1 else 200, {}, b"")
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.events) == ("done", 16)
+    assert receiver.events == dict.fromkeys(wanted, 1)
+    # What was learned of the first half holds for the second: 16, 8, 4, 2, then one by one.
+    assert [len(request.events()) for request in receiver.requests] == [16, 8, 4, 2, *[1] * 16]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_poison_event_is_isolated_and_quarantined(root, clock, receiver, status):
+    wanted = record(root, clock, 20)
+    poison = wanted[13]
+    receiver.script = lambda request: (
+        (status, {}, b"") if poison in {event["event_id"] for event in request.events()} else (200, {}, b"")
+    )
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.events, found.quarantined) == ("done", 19, 1)
+    assert set(receiver.events) == set(wanted) - {poison}
+    assert set(receiver.events.values()) == {1}
+    assert ids(root) == []
+    [name] = [name for name in names(root, "quarantine") if name.startswith("refused-")]
+    with open(os.path.join(root, "quarantine", name), "rb") as file:
+        kept = cbor2.load(file)
+    assert [cbor2.loads(row["event"])["session_duration_ms"] for row in kept["events"]] == [13]
+    assert (kept["status"], kept["record"]) == (status, "refused")
+    assert upload(root, receiver.url, clock).requests == 0
+    assert verify(root).exit_code == 0
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_receiver_that_refuses_everything_empties_nothing(root, clock, receiver, status):
+    wanted = record(root, clock, 100)
+    receiver.script = lambda _: (status, {}, b"")
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.quarantined) == ("hold", 0)
+    assert found.requests <= 2 * 7 + 2 * SUSPECTS_MAX
+    assert ids(root) == wanted
+    assert names(root, "quarantine") == []
+
+
+def test_accepted_in_part(root, clock, receiver):
+    wanted = record(root, clock, 10)
+    said = json.dumps({"rejected": wanted[:2], "retry": wanted[4:7]}).encode()
+    receiver.script = answers((200, {}, said))
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.events, found.quarantined) == ("later", 5, 2)
+    assert len(ids(root)) == 10
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.events) == ("done", 3)
+    assert receiver.events == dict.fromkeys(wanted[2:], 1)
+    assert [event["event_id"] for event in receiver.requests[-1].events()] == wanted[4:7]
+    assert ids(root) == []
+
+
+def test_all_wanted_again_is_later(root, clock, receiver):
+    wanted = record(root, clock, 2)
+    receiver.script = answers((200, {}, json.dumps({"retry": wanted}).encode()))
+    assert upload(root, receiver.url, clock).kind == "later"
+    assert upload(root, receiver.url, clock).events == 2
+
+
+def test_a_segment_goes_only_when_all_of_it_is_accounted_for(root, clock, receiver):
+    record(root, clock, 30)
+    receiver.script = answers((200, {}, b""), (200, {}, b""), (503, {}, b""))
+    upload(root, receiver.url, clock, events_max=10)
+    assert len(ids(root)) == 30
+    upload(root, receiver.url, clock, events_max=10)
+    assert ids(root) == []
+    assert set(receiver.events.values()) == {1}
+
+
+def test_losses_that_a_delivered_segment_recorded_are_kept(root, clock, receiver):
+    from carojournal import JournalReader
+    from carojournal.closed import NO_LANE
+    from carojournal.frame import LABEL, NO_SEGMENT, encode_record
+    from carojournal.rotation import closed_name, encode_header
+
+    record(root, clock, 1)
+    upload(root, receiver.url, clock)
+    lost = spool.encode_loss("evicted", bytes(16), 1, 9, 9, 900, {"evicted": [2, 30, 4000]})
+    event = next(iter(JournalReader(root).records(events_only=True)), None)
+    assert event is None
+    record(root, clock, 1)
+    event = next(iter(JournalReader(root).records(events_only=True))).payload
+    segment, created_us = b"s" * 16, clock.now_ms * 1000
+    data = LABEL + encode_record(NO_SEGMENT, 0, encode_header(segment, created_us, NO_LANE, YES_MS, None))
+    data += encode_record(segment, 1, lost) + encode_record(segment, 2, event)
+    with open(os.path.join(root, "segments", closed_name(created_us, segment)), "wb") as file:
+        file.write(data)
+    before = JournalReader(root).losses()
+    assert [loss["events"] for loss in before] == [9]
+    upload(root, receiver.url, clock)
+    assert ids(root) == []
+    assert JournalReader(root).losses() == before
+    assert verify(root).exit_code == 0
+
+
+def test_sessions_whose_deletion_was_asked_for_are_not_sent(root, clock, receiver):
+    record(root, clock, 5)
+    clock.advance(DAY_MS)
+    everything = record(root, clock, 5)
+    receiver.script = answers((200, {}, b""), (503, {}, b""))
+    upload(root, receiver.url, clock, events_max=5)
+    assert len(receiver.events) == 5
+    identity = deletion.read_identity(root)
+    asked = deletion.queue(root, deletion.sessions_sent(root, identity), clock.now_ms)
+    assert len(asked.sessions) == 2  # The second day was marked before its first byte went out.
+    found = upload(root, receiver.url, clock, events_max=5)
+    assert (found.deletions, found.events, found.requests) == (1, 0, 1)
+    assert receiver.requests[-1].path == "/v1/deletions"
+    body = receiver.requests[-1].json()
+    assert body == {"request": asked.request, "sessions": [session.hex() for _, session in asked.sessions]}
+    assert deletion.pending(root) == []
+    assert set(ids(root)) == set(everything) - set(receiver.events)
+
+
+def test_a_deletion_is_kept_until_it_is_confirmed_and_nothing_passes_it(root, clock, receiver):
+    record(root, clock, 5)
+    deletion.queue(root, [("2026-01-01", bytes(16))], clock.now_ms)
+    receiver.script = answers((500, {}, b""))
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.requests, len(deletion.pending(root))) == ("later", 1, 1)
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.deletions, found.events) == ("done", 1, 5)
+
+
+def test_where_the_machine_is_kept_off_the_network_a_deletion_waits(root, clock, receiver):
+    record(root, clock, 1)
+    deletion.queue(root, [("2026-01-01", bytes(16))], clock.now_ms)
+    found = upload(root, receiver.url, clock, allowed=lambda: 0, may_ask=lambda: False)
+    assert (found.requests, len(deletion.pending(root))) == (0, 1)
+    found = upload(root, receiver.url, clock, allowed=lambda: 0, may_ask=lambda: True)
+    assert (found.requests, found.kind, deletion.pending(root)) == (1, "denied", [])
+
+
+def test_batches_max(root, clock, receiver):
+    record(root, clock, 30)
+    found = upload(root, receiver.url, clock, events_max=10, batches_max=2)
+    assert (found.kind, found.batches, found.events) == ("more", 2, 20)
+
+
+def test_the_copy_of_what_was_sent_can_be_checked(root, clock, receiver):
+    import hashlib
+
+    record(root, clock, 3)
+    upload(root, receiver.url, clock)
+    [batch] = sent.sent_batches(root)
+    data, digest = sent.copy_of(batch)
+    assert digest == batch.sha256 == hashlib.sha256(data).hexdigest()
+    assert data.endswith(receiver.requests[0].body)
+    assert data.startswith(receiver.url.encode() + b"\n")
+    assert (batch.events, batch.counts, batch.status) == (3, {"session_end": 3}, 200)
+
+
+def test_copies_and_receipts_stay_bounded(root, clock, receiver, monkeypatch):
+    monkeypatch.setattr("carobatch.upload._FOLD_EVERY", 4)
+    monkeypatch.setattr("carobatch.deliveries.RECEIPTS_MAX", 8)
+    monkeypatch.setattr("carobatch.deliveries.fold.__defaults__", (8,))
+    monkeypatch.setattr(sent, "BATCHES_MAX", 12)
+    record(root, clock, 40)
+    upload(root, receiver.url, clock, events_max=2, cap_bytes=200_000)
+    assert len(list(sent.receipts(root))) <= 8
+    assert sum(os.path.getsize(os.path.join(root, "sent", name)) for name in names(root, "sent")) <= 11_000
+    kept = sent.sent_batches(root)
+    assert sum(one.events for one in kept) + sent.uploads(root)["earlier"] == 40
+    assert verify(root).exit_code == 0
+    assert upload(root, receiver.url, clock).requests == 0
+
+
+def test_receipts_of_half_delivered_segments_survive_folding(root, clock, receiver, monkeypatch):
+    monkeypatch.setattr("carobatch.deliveries.fold.__defaults__", (2,))
+    record(root, clock, 20)
+    receiver.script = answers(*[(200, {}, b"")] * 6, (503, {}, b""))
+    upload(root, receiver.url, clock, events_max=2)
+    assert len(ids(root)) == 20
+    upload(root, receiver.url, clock, events_max=2)
+    assert set(receiver.events.values()) == {1}
+    assert len(receiver.events) == 20
+    assert ids(root) == []
+
+
+def test_a_damaged_outbox_costs_a_second_sending_and_no_event(root, clock, receiver):
+    wanted = record(root, clock, 3)
+    receiver.script = answers((503, {}, b""))
+    upload(root, receiver.url, clock)
+    [name] = names(root, "outbox")
+    with open(os.path.join(root, "outbox", name), "wb") as file:
+        file.write(b"\xff")
+    assert upload(root, receiver.url, clock).kind == "done"
+    assert receiver.events == dict.fromkeys(wanted, 1)
+
+
+def test_an_intent_spares_its_segments_from_eviction(root, clock, receiver):
+    record(root, clock, 3)
+    receiver.script = answers((503, {}, b""))
+    upload(root, receiver.url, clock)
+    with consented(root, clock) as journal:
+        journal.append("session_end", session_duration_ms=1)
+    [first] = names(root, "segments")
+    assert bytes.fromhex(first[17:49]) in spool.in_flight(root)
+
+
+def test_open_lanes_are_not_read(root, clock, receiver):
+    with consented(root, clock) as journal:
+        journal.append("session_end", session_duration_ms=1)
+        assert upload(root, receiver.url, clock).requests == 0
+
+
+def test_a_failed_run_is_a_value_and_can_be_run_again(root, clock):
+    record(root, clock, 3)
+    run = Upload(job(root, "http://127.0.0.1:9/v1/events", clock))
+    assert (run.run().kind, run.outcome.reason) == ("later", "no answer (connect)")

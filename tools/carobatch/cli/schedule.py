@@ -1,0 +1,47 @@
+"""`carobatch schedule`: have cron, launchd or systemd call `carobatch run` every hour."""
+
+import os
+
+from carobatch.cli.common import DIR_OPTION, journal_root
+from carobatch.schedule import SYSTEMS
+from carojournal import deletion
+
+__all__ = ["OPTIONS", "schedule"]
+
+_ACTIONS = ("print", "install", "remove", "status")
+OPTIONS = {
+    "action": {"flags": ("action",), "choices": _ACTIONS, "help": "what to do with the entry"},
+    "system": {"flags": ("system",), "choices": SYSTEMS, "help": "who is to call 'carobatch run'"},
+    "dir": DIR_OPTION,
+}
+
+
+def schedule(action: str, system: str, *, dir: str = "") -> int:  # noqa: A002 - the option's name
+    """Print, install, remove or show an entry that calls 'carobatch run' every hour.
+
+    Only an entry of our own is ever touched; installing twice is installing once, and removing leaves what was there
+    before.  'status' exits 0 if the entry is there, 69 if not.
+    """
+    from carobatch.scheduler import Plan, open_scheduler
+    from carobatch.timing import HOUR_MS, splay_ms
+    from carojournal.cli.exits import UNAVAILABLE
+
+    root = journal_root(dir)
+    identity = deletion.read_identity(root)
+    minute = splay_ms(identity.journal if identity else os.fsencode(root), HOUR_MS) // 60_000
+    named = bool(dir) or bool(os.environ.get("CAROJOURNAL_DIR"))
+    scheduler = open_scheduler(system, Plan(root, minute, os.environ, named=named))
+    if action == "print":
+        print(scheduler.text(), end="")
+        return 0
+    if action == "status":
+        found = scheduler.installed()
+        print("installed" if found else "not installed")
+        return 0 if found else UNAVAILABLE
+    if action == "install":
+        scheduler.install()
+        print(f"'carobatch run' is called by {system}, every hour")
+    else:
+        scheduler.remove()
+        print(f"{system} does not call 'carobatch run' any more")
+    return 0

@@ -1,0 +1,157 @@
+"""`carobatch upload`: send now what the user agreed to send."""
+
+import json as json_
+import os
+import random
+import time
+from typing import TYPE_CHECKING
+
+from carobatch.cli.common import DIR_OPTION, journal_root
+from carojournal import locks, policy
+from carojournal.cli.exits import RETRY
+from carojournal.cli.output import bytes_text, count_text, say
+from carojournal.config import CHANNEL, load_for
+from carojournal.errors import ConfigError, ConsentError, UsageError
+
+if TYPE_CHECKING:
+    from carobatch.target import Target
+    from carobatch.upload import Outcome
+
+__all__ = ["OPTIONS", "summary", "upload", "upload_once"]
+
+_WAIT_BASE_MS = 1_000  # With --wait somebody is waiting: full jitter over 2, 4, 8 ... seconds,
+_WAIT_CAP_MS = 300_000  # and at most five minutes.
+OPTIONS = {
+    "dir": DIR_OPTION,
+    "dry_run": {"help": "print the exact requests and send nothing"},
+    "max_batches": {"type": int, "metavar": "N", "help": "send at most N batches"},
+    "wait": {"help": "wait and try again until everything is sent or nothing can be"},
+    "json": {"help": "print JSON: one object, or with --dry-run one a line"},
+}
+
+
+def upload(
+    *,
+    dir: str = "",  # noqa: A002 - the option's name
+    dry_run: bool = False,
+    max_batches: int = 0,
+    wait: bool = False,
+    json: bool = False,
+) -> int:
+    """Send what was recorded after the yes, whether it is due or not.
+
+    Exit 75: not now, and nothing is lost; 77: the user's choice forbids it; 78: the configuration lacks something.
+    """
+    from carobatch.target import read_target
+
+    if max_batches < 0:
+        raise UsageError("--max-batches is not negative")
+    root = journal_root(dir)
+    found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
+    settings = load_for(os.environ)
+    if settings.problems:
+        raise ConfigError(settings.problems[0])
+    allowed = found.mode == "on"
+    if dry_run:
+        return _dry_run(root, read_target(settings), found, json=json)
+    if not allowed and not _may_ask(root):
+        raise ConsentError(f"nothing is sent: the mode is {found.mode} (set by {found.source})")
+    if not os.path.isdir(root):
+        say("nothing to send", "carobatch")
+        return 0
+    with locks.batch_lock(root):
+        outcome = upload_once(root, read_target(settings), max_batches)
+        tries = 1
+        while wait and outcome.kind == "later":
+            _sleep(outcome.retry_after_ms, tries)
+            tries += 1
+            outcome = upload_once(root, read_target(settings), max_batches, waited=True)
+    if json:
+        print(json_.dumps(_view(outcome)))
+    elif outcome.kind in ("done", "more"):
+        print(summary(outcome) or "nothing to send")
+    if outcome.kind == "denied":
+        raise ConsentError(f"nothing is sent: the mode is {found.mode} (set by {found.source})")
+    if outcome.kind in ("done", "more"):
+        return 0
+    if not json:
+        say(
+            "; ".join(text for text in (summary(outcome), f"not everything was sent: {outcome.reason}") if text),
+            "carobatch",
+        )
+    return RETRY
+
+
+def _may_ask(root: str) -> bool:
+    from carobatch.target import may_ask_deletion
+    from carojournal import deletion
+
+    return bool(deletion.pending(root)) and may_ask_deletion(root, os.environ)
+
+
+def upload_once(root: str, target: "Target", max_batches: int = 0, *, waited: bool = False) -> "Outcome":
+    """Seal what the lanes hold and send what is pending; the caller holds batch.lock.
+
+    Without *waited* nothing is tried while the receiver has asked to wait.
+    """
+    from carobatch import timing
+    from carobatch.seal import seal_idle_lanes
+    from carobatch.target import make_job, sending_allowed
+    from carobatch.upload import Outcome, Upload
+
+    now_ms = time.time_ns() // 1_000_000
+    tries = timing.load_tries(root)
+    if not waited and timing.waits(tries.asked_ms, now_ms):
+        seconds = (tries.asked_ms - now_ms) // 1000 + 1
+        return Outcome("later", f"the receiver asked to wait {seconds} s more", retry_after_ms=seconds * 1000)
+    if sending_allowed(root, os.environ):
+        seal_idle_lanes(root, now_ms, 0)
+    job = make_job(root, target, batches_max=max_batches)
+    try:
+        return Upload(job).run()
+    finally:
+        job.client.close()
+
+
+def _sleep(retry_after_ms: int, tries: int) -> None:
+    from carobatch.verdicts import backoff_ms
+
+    time.sleep(backoff_ms(tries, retry_after_ms, _WAIT_BASE_MS, _WAIT_CAP_MS, random.random) / 1000)
+
+
+def summary(outcome: "Outcome") -> str:
+    """Return one line on what was done, "" for nothing."""
+    parts = []
+    if outcome.deletions:
+        parts.append(f"{count_text(outcome.deletions, 'deletion request')} confirmed")
+    if outcome.batches:
+        parts.append(f"sent {count_text(outcome.events, 'event')} in {count_text(outcome.batches, 'batch', 'batches')}")
+    if outcome.quarantined:
+        parts.append(f"{count_text(outcome.quarantined, 'event')} refused by the receiver and kept in quarantine")
+    if outcome.rejected:
+        parts.append(f"{count_text(outcome.rejected, 'event')} rejected by the receiver")
+    if outcome.reclaimed_files:
+        parts.append(f"{bytes_text(outcome.reclaimed_bytes)} freed")
+    return ", ".join(parts)
+
+
+def _view(outcome: "Outcome") -> dict[str, object]:
+    names = ("kind", "reason", "batches", "events", "quarantined", "rejected", "requests", "deletions")
+    return {name: getattr(outcome, name) for name in names} | {
+        "reclaimed_bytes": outcome.reclaimed_bytes,
+        "counts": dict(sorted(outcome.counts.items())),
+    }
+
+
+def _dry_run(root: str, target: "Target", found: policy.Policy, *, json: bool) -> int:
+    from carobatch.preview import preview, request_object, request_text
+
+    consent_ms = found.consent_ms if found.mode == "on" else 0
+    count = 0
+    for request in preview(root, target.sink, target.events_max, consent_ms) if os.path.isdir(root) else ():
+        print(json_.dumps(request_object(request)) if json else request_text(request) + "\n")
+        count += 1
+    if not consent_ms:
+        say(f"this is a preview: nothing is sent, the mode is {found.mode} (set by {found.source})", "carobatch")
+    say(f"{count_text(count, 'request')}, none of them sent", "carobatch")
+    return 0

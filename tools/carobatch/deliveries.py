@@ -1,0 +1,178 @@
+"""What receipts account for, and what may be removed because of them.
+
+A file of the journal is removed when every event in it is accepted or in quarantine, by receipts that are durable, and
+nothing in it is damaged.  First the segments are listed in receipts/uploads.cbor, where `verify` looks for segments
+that are gone; losses that such a file recorded are copied, word for word, into a segment of their own.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from carobatch.receipt import intersect, union
+from carojournal import sent, spool
+from carojournal.closed import encode_closed
+from carojournal.codec import dumps
+from carojournal.durable import sync_directory, write_file
+from carojournal.errors import DamagedData, JournalIOError
+from carojournal.packed import read_inventory
+from carojournal.record import control_payloads
+from carojournal.rotation import closed_name
+from carojournal.scan import scan
+from carojournal.segment_file import read_file
+
+if TYPE_CHECKING:
+    from carojournal.reader import JournalReader
+    from carojournal.segment_file import SegmentInfo
+
+__all__ = ["Accounted", "accounted", "fold", "reclaim"]
+
+RECEIPTS_MAX = 64  # That many receipts stand by themselves; older ones are folded into one file.
+Runs = list[list[int]]
+Accounted = dict[bytes, Runs]
+
+
+def add(found: Accounted, ranges: "object") -> None:
+    """Add [[segment, runs], ...] to *found*."""
+    for segment, runs in ranges:  # type: ignore[attr-defined]
+        found[segment] = union(found.get(segment, []), runs)
+
+
+def accounted(root: str) -> Accounted:
+    """Return segment -> runs of the events that receipts account for: accepted, or refused and in quarantine."""
+    found: Accounted = {}
+    add(found, sent.uploads(root)["ranges"])
+    for _, receipt in sent.receipts(root):
+        add(found, receipt["ranges"])
+        add(found, receipt["refused"])
+    return found
+
+
+@dataclass(slots=True)
+class _File:
+    """A file whose every event is accounted for: its segments, the losses it records, its newest segment's time."""
+
+    path: str
+    segments: list[bytes]
+    losses: list[bytes] = field(default_factory=list)
+    created_us: int = 0
+
+
+def _closed(info: "SegmentInfo", done: Accounted) -> _File | None:
+    data = read_file(info.path)
+    found = scan(data, info.segment)
+    if found.spans or found.gaps:
+        return None  # `compact` keeps what is damaged in quarantine first.
+    seqs = [[seq, seq] for _, seq, start, end in found.records if b"frecord" not in data[start:end]]
+    runs = union([], seqs)
+    if intersect(runs, done.get(info.segment, [])) != runs:
+        return None
+    losses = [payload for payload in control_payloads(data, info.segment) if b"dloss" in payload]
+    return _File(info.path, [info.segment], losses, info.created_us)
+
+
+def _packed(path: str, done: Accounted) -> _File | None:
+    rows = read_inventory(path).sections
+    found = _File(path, [])
+    for row in rows:
+        segment: bytes = row["segment"]  # type: ignore[assignment]
+        runs: Runs = row["runs"]  # type: ignore[assignment]
+        if intersect(runs, done.get(segment, [])) != runs:
+            return None
+        found.segments.append(segment)
+        found.created_us = max(found.created_us, int(row["created"]))  # type: ignore[call-overload]
+        found.losses += [_loss_payload(loss) for loss in row["losses"]]  # type: ignore[attr-defined]
+    return found if any(segment in done for segment in found.segments) else None
+
+
+def _loss_payload(loss: dict[str, object]) -> bytes:
+    carried = {row["reason"]: [row["segments"], row["events"], row["bytes"]] for row in loss["carried"]}  # type: ignore[attr-defined]
+    keys = ("reason", "segment", "first_seq", "last_seq", "events", "bytes")
+    return spool.encode_loss(*[loss[key] for key in keys], carried)  # type: ignore[arg-type,call-arg]
+
+
+def reclaim(reader: "JournalReader", done: Accounted) -> tuple[int, int]:
+    """Remove the files that *done* accounts for whole; return (files, bytes).  Raises JournalIOError, OSError."""
+    root = reader.root
+    named = spool.in_flight(root)
+    files: dict[str, _File] = {}
+    seen: set[str] = set()
+    for group in reader.groups():
+        for info in group:
+            if info.path in seen or info.state == "open" or info.consent_ms == 0 or info.segment in named:
+                continue
+            if info.state == "packed":
+                seen.add(info.path)
+            elif info.segment not in done:
+                continue
+            try:
+                found = _packed(info.path, done) if info.state == "packed" else _closed(info, done)
+            except (FileNotFoundError, DamagedData):
+                continue
+            if found is not None and not any(segment in named for segment in found.segments):
+                files[info.path] = found
+    if not files:
+        return 0, 0
+    gone = sorted({segment for file in files.values() for segment in file.segments})
+    _carry(root, gone, files)
+    _list(root, gone)
+    size = 0
+    for path in files:
+        size += os.lstat(path).st_size
+        os.unlink(path)
+    for folder in {os.path.dirname(path) for path in files}:
+        sync_directory(folder)
+    return len(files), size
+
+
+def _carry(root: str, gone: list[bytes], files: dict[str, _File]) -> None:
+    """Copy the losses that the files record into a segment of their own, whose uuid follows from what goes."""
+    losses = [payload for file in files.values() for payload in file.losses]
+    if losses:
+        segment = hashlib.sha256(b"carojournal carried losses" + b"".join(gone)).digest()[:16]
+        created_us = max(file.created_us for file in files.values())
+        path = os.path.join(root, "segments", closed_name(created_us, segment))
+        data = encode_closed(segment, created_us, losses, ())
+        write_file(path, data, overwrite=True, error=JournalIOError)
+
+
+def _write(root: str, value: dict[str, object]) -> None:
+    path = os.path.join(root, sent.RECEIPTS, sent.UPLOADS)
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    write_file(path, dumps(value), overwrite=True, error=JournalIOError)
+
+
+def _list(root: str, gone: list[bytes]) -> None:
+    value = sent.uploads(root)
+    known: list[bytes] = value["segments"]  # type: ignore[assignment]
+    value["segments"] = list(dict.fromkeys([*known, *gone]))[-sent.SEGMENTS_MAX :]
+    _write(root, value)
+
+
+def fold(root: str, present: frozenset[bytes], receipts_max: int = RECEIPTS_MAX) -> None:
+    """Fold all but the newest receipts into one file, once there are more than *receipts_max*.
+
+    Of runs only those of segments in *present* are kept.  Raises JournalIOError, OSError.
+    """
+    standing = sorted(sent.receipts(root), key=lambda row: int(row[1]["at"]))  # type: ignore[call-overload]
+    if len(standing) <= receipts_max:
+        return
+    value = sent.uploads(root)
+    ranges: Accounted = {}
+    add(ranges, value["ranges"])
+    rows: dict[bytes, list[object]] = {row[0]: row for row in value["batches"]}  # type: ignore[attr-defined]
+    folded = standing[: len(standing) - receipts_max // 2]
+    for _, receipt in folded:
+        add(ranges, receipt["ranges"])
+        add(ranges, receipt["refused"])
+        rows[receipt["batch"]] = sent.row_of(receipt)  # type: ignore[index]
+    kept = list(rows.values())
+    dropped = kept[: -sent.BATCHES_MAX]
+    value["ranges"] = [[segment, runs] for segment, runs in sorted(ranges.items()) if segment in present]
+    value["batches"] = kept[-sent.BATCHES_MAX :]
+    value["earlier"] = int(value["earlier"]) + sum(int(row[6]) for row in dropped)  # type: ignore[call-overload]
+    _write(root, value)
+    for path, _ in folded:
+        os.unlink(path)
+    sync_directory(os.path.join(root, sent.RECEIPTS))

@@ -1,0 +1,62 @@
+"""Wire formats: how a batch becomes one request, and what an answer to it means.
+
+A sink is judgement without I/O: `render` returns the exact bytes, the same for the same batch at any time; `judge`
+turns a 2xx answer into a verdict (every other status has one in `verdicts`, which a sink may sharpen);
+`attempt_headers` are the few that differ from try to try; `deletion` is the request that asks the receiver to delete
+sessions, or None where a client cannot ask.
+"""
+
+import hashlib
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from carobatch.batch import Batch, Request
+    from carobatch.http import Failure, Reply
+    from carobatch.verdicts import Verdict
+    from carojournal.deletion import Request as Deletion
+
+__all__ = ["SINKS", "Sink", "open_sink"]
+
+# wire_format -> (module, class, endpoint where none is configured; "": one must be)
+SINKS = {
+    "caro-v1": ("caro", "CaroV1", "https://telemetry.caro.sh/v1/events"),
+    "caro-array": ("caro", "CaroArray", "https://telemetry.caro.sh/api/events"),
+    "posthog": ("posthog", "PostHog", "https://us.i.posthog.com/i/v1/analytics/events"),
+    "otlp": ("otlp", "Otlp", ""),
+}
+
+
+class Sink(Protocol):
+    """One wire format, bound to an endpoint."""
+
+    name: str
+    url: str
+    target: bytes  # SHA-256 of name, endpoint and key: an intent for another one is not sent.
+
+    def render(self, batch: "Batch") -> "Request":
+        """Return the request that carries *batch*; the same bytes every time."""
+
+    def attempt_headers(self, attempt: int, now_ms: int) -> dict[str, str]:
+        """Return the headers of the *attempt*-th try (1, 2, ...) at *now_ms* (UTC ms)."""
+
+    def judge(self, answer: "Reply | Failure", events: "frozenset[str]", now_ms: int) -> "Verdict":
+        """Return what *answer* means for the events with these ids."""
+
+    def deletion(self, asked: "Deletion") -> "Request | None":
+        """Return the request that asks the receiver to delete sessions, None if a client cannot ask that."""
+
+
+def open_sink(name: str, endpoint: str, key: str = "") -> Sink:
+    """Return the sink called *name* (a key of SINKS).
+
+    *endpoint* is the URL ("" for the sink's own), *key* the receiver's key where it wants one.  Raises ConfigError.
+    """
+    from carojournal.errors import ConfigError
+
+    module, kind, default = SINKS[name]
+    if not endpoint and not default:
+        raise ConfigError(f"endpoint: wire_format {name} has none of its own")
+    sink: Sink = getattr(import_module(f"carobatch.sinks.{module}"), kind)(endpoint or default, key)
+    sink.target = hashlib.sha256(f"{name}\n{sink.url}\n{key}".encode()).digest()
+    return sink

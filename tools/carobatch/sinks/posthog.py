@@ -1,0 +1,140 @@
+"""PostHog: capture v1 with a verdict on every event, or v0 where the endpoint's path ends in /batch.
+
+    POST /i/v1/analytics/events                          POST /batch/                                    (v0)
+    Authorization: Bearer <posthog_key>
+    Content-Type: application/json, Content-Encoding: gzip       the same two
+    PostHog-Sdk-Info: carojournal/<version>
+    PostHog-Request-Id: UUID of the batch, the same in every try
+    {"created_at", "batch": [...]}                       {"api_key": <posthog_key>, "batch": [...]}
+
+    every try     PostHog-Attempt: 1, 2, ..., PostHog-Request-Timestamp: RFC 3339 time of this try   (v1 alone)
+
+    created_at     the newest event's time, so that a retry has the same bytes
+    batch[]
+      event        the event's name ("session_start")
+      uuid         the event id: what PostHog deduplicates by
+      distinct_id  the session id, 32 hex digits: it ends with the UTC day, there is nobody behind it
+      timestamp    RFC 3339, UTC, milliseconds
+      options      {} (v1 alone)
+      properties   every other key of `carojournal.document`, groups as objects ("platform": {"os": ...}), and
+                   "$process_person_profile": false  no profile of a person is made
+                   "$geoip_disable": true            nor is a place looked up from the address
+                   "$lib": "carojournal", "$lib_version"
+
+Verdicts (v1): `results` maps every uuid to ok, warning (both: accepted), drop (refused for good) or retry; an answer
+that lacks one or names another is no verdict.  404 is tried again later, as PostHog asks.  v0 answers {"status": 1} or
+{"status": "Ok"} for the whole batch.
+
+Deletion: a client cannot ask PostHog.  Its key only writes; deleting takes the operator's personal key (`persons`,
+filtered by distinct_id, with delete_events=true).  So a request stays pending and `carojournal status` shows it; the
+user hands the session ids that `carojournal delete-remote` printed to the operator.
+"""
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from carobatch.batch import Request
+from carobatch.sinks.caro import answer_object, compressed, encode
+from carobatch.verdicts import ACCEPTED, HOLD, LATER, Verdict, judge_status, parse_retry_after
+from carojournal import __version__
+from carojournal.document import document_view
+from carojournal.errors import ConfigError
+from carojournal.times import utc_text
+
+if TYPE_CHECKING:
+    from carobatch.batch import Batch
+    from carobatch.http import Failure, Reply
+    from carojournal.deletion import Request as Deletion
+    from carojournal.record import Record
+
+__all__ = ["V1_PATH", "PostHog"]
+
+V1_PATH = "/i/v1/analytics/events"
+_LIBRARY = {
+    "$process_person_profile": False,
+    "$geoip_disable": True,
+    "$lib": "carojournal",
+    "$lib_version": __version__,
+}
+_OK, _DROP, _RETRY = ("ok", "warning"), "drop", "retry"
+_OWN = ("event", "timestamp", "session_id")
+
+
+class PostHog:
+    """`posthog`; an endpoint without a path gets that of capture v1.  Raises ConfigError without a key."""
+
+    name = "posthog"
+    target = b""
+
+    def __init__(self, url: str, key: str = "") -> None:
+        if not key:
+            raise ConfigError("posthog_key: wire_format posthog needs the project's key")
+        bare = urlsplit(url).path in ("", "/")
+        self.url = url.rstrip("/") + V1_PATH if bare else url
+        self._key = key
+        self._old = urlsplit(self.url).path.rstrip("/").endswith("/batch")
+
+    def _event(self, record: "Record") -> dict[str, object]:
+        view = document_view(record.value)
+        event: dict[str, object] = {
+            "event": view["event"],
+            "uuid": record.event_id,
+            "distinct_id": view["session_id"],
+            "timestamp": view["timestamp"],
+        }
+        if not self._old:
+            event["options"] = {}
+        event["properties"] = {key: value for key, value in view.items() if key not in _OWN} | _LIBRARY
+        return event
+
+    def render(self, batch: "Batch") -> Request:
+        """Return the request: gzip of one JSON object."""
+        head = {"api_key": self._key} if self._old else {"created_at": utc_text(batch.newest_ms)}
+        events = ",".join(encode(self._event(record)) for record in batch.records)
+        body = f'{encode(head)[:-1]},"batch":[{events}]}}'.encode()
+        headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")]
+        if not self._old:
+            headers += [
+                ("Authorization", f"Bearer {self._key}"),
+                ("PostHog-Sdk-Info", f"carojournal/{__version__}"),
+                ("PostHog-Request-Id", batch.uuid),
+            ]
+        return Request(self.url, tuple(headers), compressed(body))
+
+    def attempt_headers(self, attempt: int, now_ms: int) -> dict[str, str]:
+        """Return the number and the time of this try."""
+        if self._old:
+            return {}
+        return {"PostHog-Attempt": str(attempt), "PostHog-Request-Timestamp": utc_text(now_ms)}
+
+    def judge(self, answer: "Reply | Failure", events: frozenset[str], now_ms: int) -> Verdict:
+        """Return the verdict; see the module."""
+        if getattr(answer, "status", None) == 404:
+            return Verdict(LATER, "status 404", parse_retry_after(answer.headers, now_ms))  # type: ignore[union-attr]
+        verdict = judge_status(answer, now_ms)
+        if verdict is not None:
+            return verdict
+        found = answer_object(answer) or {}  # type: ignore[arg-type]
+        if self._old:
+            said = found.get("status")
+            good = (type(said) is int and said == 1) or (type(said) is str and said.lower() == "ok")
+            return Verdict(ACCEPTED) if good else Verdict(HOLD, "a 2xx answer that is not PostHog's")
+        results = found.get("results")
+        if type(results) is not dict or results.keys() != events:
+            return Verdict(HOLD, "a 2xx answer without a verdict on every event")
+        if not all(word in (*_OK, _DROP, _RETRY) for word in results.values() if type(word) is str) or not all(
+            type(word) is str for word in results.values()
+        ):
+            return Verdict(HOLD, "a 2xx answer with an unknown verdict")
+        refused = frozenset(event for event, word in results.items() if word == _DROP)
+        again = frozenset(event for event, word in results.items() if word == _RETRY)
+        return Verdict(
+            ACCEPTED,
+            refused=refused,
+            again=again,
+            retry_after_ms=parse_retry_after(answer.headers, now_ms),  # type: ignore[union-attr]
+        )
+
+    def deletion(self, asked: "Deletion") -> Request | None:  # noqa: ARG002
+        """Return None: a client cannot ask."""
+        return None

@@ -1,0 +1,116 @@
+"""What the configuration says about uploads: where to, how, and whether at all, asked anew whenever it matters.
+
+Endpoint, wire format, key, certificate file and proxy come from the user's or the administrator's file, never from the
+environment or the command line.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carojournal import policy
+from carojournal.config import CHANNEL, load_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from carobatch.http import Client
+    from carobatch.sinks import Sink
+    from carobatch.upload import Job
+    from carojournal.settings import Settings
+
+__all__ = ["Target", "make_job", "may_ask_deletion", "read_target"]
+
+_HOUR_MS = 3_600_000
+_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where uploads go and how; `interval_ms` lies between two of them."""
+
+    sink: "Sink"
+    ca_file: str | None
+    proxy: str | None
+    interval_ms: int
+    events_max: int
+    cap_bytes: int
+
+    def open_client(self, deadline_s: float | None = None) -> "Client":
+        """Return a client for it.  Raises ConfigError."""
+        from carobatch.http import DEADLINE_S, Client
+        from carojournal import __version__
+
+        agent = f"carojournal/{__version__}"
+        return Client(ca_file=self.ca_file, proxy=self.proxy, deadline_s=deadline_s or DEADLINE_S, agent=agent)
+
+
+def interval_ms(settings: "Settings") -> int:
+    """Return the time between two uploads."""
+    return int(settings.value("batch_interval_hours") or 24) * _HOUR_MS
+
+
+def read_target(settings: "Settings") -> Target:
+    """Return what *settings* say.  Raises ConfigError, where something is missing."""
+    from carobatch.sinks import open_sink
+
+    def text(key: str) -> str | None:
+        value = settings.value(key)
+        return None if value is None else str(value)
+
+    return Target(
+        sink=open_sink(str(settings.value("wire_format")), text("endpoint") or "", text("posthog_key") or ""),
+        ca_file=text("ca_file"),
+        proxy=text("proxy"),
+        interval_ms=interval_ms(settings),
+        events_max=int(settings.value("batch_max_events") or 1_000),
+        cap_bytes=int(settings.value("offline_spool_max_mb") or 10) * _MB,
+    )
+
+
+def sending_allowed(root: str, environ: "Mapping[str, str]") -> int:
+    """Return the time of the yes (UTC ms) if events may be sent now, else 0."""
+    found = policy.resolve(root, channel=CHANNEL, environ=environ)
+    return found.consent_ms if found.mode == "on" else 0
+
+
+def may_ask_deletion(root: str, environ: "Mapping[str, str]") -> bool:
+    """Tell whether a request to delete may be delivered now.
+
+    It outlives the user's own `off`, being the user's later word; it waits where the machine is kept off the network:
+    air-gapped, by the administrator's file, by a variable, or by a file that cannot be understood.
+    """
+    found = policy.resolve(root, channel=CHANNEL, environ=environ)
+    if found.mode == "on":
+        return True
+    settings = load_for(environ)
+    own = found.source == "config" or found.source.startswith("default")
+    open_to = settings.ceiling == "on" and settings.value("air_gapped") is not True and not settings.problems
+    return found.mode == "off" and own and open_to
+
+
+def make_job(
+    root: str,
+    target: Target,
+    environ: "Mapping[str, str] | None" = None,
+    *,
+    batches_max: int = 0,
+    clock: "Callable[[], int] | None" = None,
+) -> "Job":
+    """Return the upload of the journal at *root* to *target*.  Raises ConfigError."""
+    from carobatch.upload import Job
+
+    environ = os.environ if environ is None else environ
+    return Job(
+        root=root,
+        sink=target.sink,
+        client=target.open_client(),
+        allowed=lambda: sending_allowed(root, environ),
+        may_ask=lambda: may_ask_deletion(root, environ),
+        clock=clock or (lambda: time.time_ns() // 1_000_000),
+        events_max=target.events_max,
+        cap_bytes=target.cap_bytes,
+        interval_ms=target.interval_ms,
+        batches_max=batches_max,
+    )

@@ -1,0 +1,119 @@
+"""When an upload is due: slots that spread the machines of a fleet, and what the last tries came to.
+
+    slots      one every interval, shifted by the journal's splay, which is a hash and so the same every day
+    due        a slot has begun since the last success (or since the first run), and `not_before` has passed
+    failures   the next try is a time drawn evenly from the next 2^failures half intervals, at most one interval, and
+               never before Retry-After
+
+After an outage the machines that missed their slot come back spread over a whole interval, on top of those whose slot
+it is: the receiver sees hardly more than on any other day.  Retries within seconds would only help whoever is waiting;
+`upload --wait` does that.
+
+    sent/state.json   {"version", "since_ms", "last_success_ms", "failures", "not_before_ms", "asked_ms", "reason",
+                       "batch", "attempts"}; damaged or missing: as if nothing was ever tried
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from carobatch.verdicts import RETRY_AFTER_MS_MAX, backoff_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["HOUR_MS", "Tries", "failed", "is_due", "load_tries", "save_tries", "splay_ms", "succeeded", "waits"]
+
+HOUR_MS = 3_600_000
+_STATE = os.path.join("sent", "state.json")
+
+
+@dataclass(slots=True)
+class Tries:
+    """What the last tries came to; times are UTC ms, 0: never.
+
+    `not_before_ms` binds `run`, `asked_ms`, which is the receiver's own word, `upload` too.  `attempts` counts the
+    tries of `batch` (64 hex digits).
+    """
+
+    since_ms: int = 0
+    last_success_ms: int = 0
+    failures: int = 0
+    not_before_ms: int = 0
+    asked_ms: int = 0
+    reason: str = ""
+    batch: str = ""
+    attempts: int = 0
+
+
+def splay_ms(journal: bytes, interval_ms: int) -> int:
+    """Return the shift of a journal's slots, 0 to *interval_ms*; *journal* is its random id, which it does not show."""
+    digest = hashlib.sha256(b"carobatch splay" + journal).digest()
+    return int.from_bytes(digest[:8], "big") % interval_ms
+
+
+def waits(until_ms: int, now_ms: int) -> bool:
+    """Tell whether *until_ms* is still to come; so far away that only a wrong clock can have set it does not count."""
+    return now_ms < until_ms <= now_ms + RETRY_AFTER_MS_MAX
+
+
+def is_due(tries: Tries, now_ms: int, interval_ms: int, splay: int) -> bool:
+    """Tell whether to upload now."""
+    if waits(tries.not_before_ms, now_ms):
+        return False
+    if tries.failures:
+        return True
+    since = tries.last_success_ms or tries.since_ms
+    # Not "later": a clock that was set back must not stop the uploads until it has caught up.
+    return (now_ms - splay) // interval_ms != (since - splay) // interval_ms
+
+
+def failed(
+    tries: Tries,
+    now_ms: int,
+    reason: str,
+    retry_after_ms: int,
+    interval_ms: int,
+    random: "Callable[[], float]",
+    hold_ms: int = 0,
+) -> None:
+    """Note a failure; *retry_after_ms* is the receiver's word, *hold_ms* ours, as the least time to wait."""
+    tries.failures += 1
+    tries.reason = reason
+    least = max(retry_after_ms, hold_ms)
+    tries.not_before_ms = now_ms + backoff_ms(tries.failures, least, interval_ms // 2, interval_ms, random)
+    tries.asked_ms = now_ms + retry_after_ms if retry_after_ms else 0
+
+
+def succeeded(tries: Tries, now_ms: int) -> None:
+    """Note that everything pending was delivered."""
+    tries.last_success_ms = now_ms
+    tries.failures = tries.not_before_ms = tries.asked_ms = tries.attempts = 0
+    tries.reason = tries.batch = ""
+
+
+def load_tries(root: str) -> Tries:
+    """Return the state of the journal at *root*."""
+    try:
+        with open(os.path.join(root, _STATE), "rb") as file:
+            found = json.loads(file.read(65_536))
+    except (OSError, ValueError):
+        return Tries()
+    tries = Tries()
+    for name, empty in asdict(tries).items():
+        value = found.get(name) if type(found) is dict else None
+        if type(value) is type(empty):
+            setattr(tries, name, value)
+    return tries
+
+
+def save_tries(root: str, tries: Tries) -> None:
+    """Keep the state durably.  Raises JournalIOError, OSError."""
+    from carojournal.durable import write_file
+    from carojournal.errors import JournalIOError
+
+    os.makedirs(os.path.join(root, "sent"), 0o700, exist_ok=True)
+    data = json.dumps({"version": 1, **asdict(tries)}).encode() + b"\n"
+    write_file(os.path.join(root, _STATE), data, overwrite=True, error=JournalIOError)

@@ -1,0 +1,303 @@
+"""Upload: what is pending goes out batch by batch, and what a receipt accounts for is removed.
+
+    consent holds now? -> intent durable -> day marked as sent -> request -> verdict -> receipt durable -> copy kept
+
+Killed anywhere, the next run finds either the intent, and sends the same bytes again, or the receipt, and only tidies
+up.  The receiver sees a batch at least once and an event under one id always.
+
+An event that a receiver refuses by itself (400, 413, 422) is only at fault if the receiver takes others, in this run
+or within the day before; until then it waits, and a receiver that refuses everything is held instead of emptying the
+journal into quarantine.
+"""
+
+import os
+import random as random_
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from carobatch import deliveries, plan, timing, verdicts
+from carobatch.outbox import Outbox
+from carobatch.receipt import union
+from carojournal import deletion, sent
+from carojournal.codec import dumps
+from carojournal.durable import write_file
+from carojournal.errors import JournalIOError
+from carojournal.identity import day_of
+from carojournal.reader import JournalReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from carobatch.batch import Batch
+    from carobatch.http import Client
+    from carobatch.outbox import Intent
+    from carobatch.sinks import Sink
+    from carobatch.verdicts import Verdict
+    from carojournal.record import Record
+
+__all__ = ["Job", "Outcome", "Upload"]
+
+SUSPECTS_MAX = 8  # Events refused one by one before anything was accepted: then it is not the events.
+SENT_SHARE = 20  # Copies of what was sent take at most a twentieth of the cap.
+_FOLD_EVERY = 64
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What an upload needs.
+
+    `allowed()` returns the time of the yes (UTC ms) if sending is allowed now, else 0; `may_ask()` tells whether
+    requests to delete may be delivered, which outlive the user's own off.  `clock()` is UTC ms, `random()` 0 <= x < 1;
+    `batches_max` 0 means all.
+    """
+
+    root: str
+    sink: "Sink"
+    client: "Client"
+    allowed: "Callable[[], int]"
+    may_ask: "Callable[[], bool]"
+    clock: "Callable[[], int]"
+    events_max: int
+    cap_bytes: int
+    interval_ms: int
+    batches_max: int = 0
+    random: "Callable[[], float]" = random_.random
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run did; `kind` is done, more (batches_max), later, hold, failure or denied, `reason` says why."""
+
+    kind: str = "done"
+    reason: str = ""
+    batches: int = 0
+    events: int = 0
+    quarantined: int = 0
+    rejected: int = 0
+    requests: int = 0
+    deletions: int = 0
+    reclaimed_files: int = 0
+    reclaimed_bytes: int = 0
+    retry_after_ms: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class _Stop(Exception):
+    """Nothing more is sent in this run; the outcome says why."""
+
+
+class Upload:
+    """One run; the caller holds batch.lock."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.outcome = Outcome()
+        self._outbox = Outbox(job.root, job.cap_bytes // SENT_SHARE)
+        self._done: deliveries.Accounted = {}
+        self._tries = timing.load_tries(job.root)
+        self._consent_ms = 0
+        self._limit = job.events_max
+        self._suspects: list[tuple[Batch, int]] = []
+        self._withheld: frozenset[bytes] = frozenset()
+
+    def run(self) -> Outcome:
+        """Send what is pending, as far as it goes, and reclaim.  Raises JournalIOError, OSError, ConfigError."""
+        job, outcome = self.job, self.outcome
+        self._done = deliveries.accounted(job.root)
+        self._consent_ms = job.allowed()
+        try:
+            self._ask_deletions()
+            self._check_consent()
+            intents = self._outbox.intents()
+            self._withheld = deletion.requested_sessions(job.root)
+            for intent in intents:
+                self._resume(intent)
+            for batch in plan.batches(self._pending(), job.events_max):
+                self._deliver(batch)
+                if outcome.batches and outcome.batches % _FOLD_EVERY == 0:
+                    self._tidy()
+            self._judge_suspects()
+        except _Stop:
+            if self._suspects and self._takes_others():
+                self._quarantine_suspects()
+        self._tidy()
+        self._note()
+        return outcome
+
+    def _pending(self) -> "Iterator[Record]":
+        return plan.pending(JournalReader(self.job.root), self._consent_ms, self._done, self._withheld)
+
+    def _stop(self, kind: str, reason: str, retry_after_ms: int = 0) -> None:
+        self.outcome.kind, self.outcome.reason, self.outcome.retry_after_ms = kind, reason, retry_after_ms
+        raise _Stop
+
+    def _check_consent(self) -> None:
+        if not self._consent_ms or self.job.allowed() != self._consent_ms:
+            self._stop("denied", "the user's choice forbids it")
+
+    def _ask_deletions(self) -> None:
+        """Send the requests to delete first: what the user wants gone must not wait behind anything."""
+        for asked in deletion.pending(self.job.root):
+            request = self.job.sink.deletion(asked)
+            if request is None:
+                continue
+            if not self.job.may_ask():
+                return
+            self.outcome.requests += 1
+            answer = self.job.client.post(request.url, dict(request.headers), request.body)
+            verdict = self.job.sink.judge(answer, frozenset(), self.job.clock())
+            if verdict.kind == verdicts.ACCEPTED:
+                deletion.acknowledge(self.job.root, asked.request, self.job.clock())
+                self.outcome.deletions += 1
+            else:
+                self._stop(verdicts.LATER, f"deletion request: {verdict.reason}", verdict.retry_after_ms)
+
+    def _resume(self, intent: "Intent") -> None:
+        """Send an intent of an earlier run again, unless it must not be sent any more."""
+        sink = self.job.sink
+        same = (intent.value["target"], intent.value["consent"]) == (sink.target, self._consent_ms)
+        if not same or intent.sessions & self._withheld:
+            self._outbox.discard(intent)
+            return
+        verdict, status = self._send(intent)
+        if verdict.kind in (verdicts.SPLIT, verdicts.ISOLATE):
+            self._outbox.discard(intent)  # It is planned anew, and taken apart then.
+        else:
+            self._settle(intent, verdict, status)
+
+    def _deliver(self, batch: "Batch") -> None:
+        """Send *batch*, in parts if the receiver wants it smaller or refuses something in it."""
+        waiting = [batch]
+        while waiting:
+            one = waiting.pop()
+            if len(one.records) > self._limit:
+                waiting += reversed(one.halves())
+                continue
+            if self.job.batches_max and self.outcome.batches >= self.job.batches_max:
+                self._stop("more", "as many batches as were asked for")
+            request = self.job.sink.render(one)
+            self._check_consent()
+            intent = self._outbox.write(one, request, self.job.sink, self._consent_ms, self.job.clock())
+            verdict, status = self._send(intent)
+            if verdict.kind not in (verdicts.SPLIT, verdicts.ISOLATE):
+                self._settle(intent, verdict, status)
+                continue
+            self._outbox.discard(intent)
+            if len(one.records) > 1:
+                if verdict.kind == verdicts.SPLIT:
+                    self._limit = len(one.records) // 2
+                waiting += reversed(one.halves())
+                continue
+            self._suspects.append((one, status))
+            if len(self._suspects) >= SUSPECTS_MAX and not self._takes_others():
+                self._judge_suspects()
+
+    def _send(self, intent: "Intent") -> "tuple[Verdict, int]":
+        job, tries = self.job, self._tries
+        self._check_consent()
+        deletion.mark_sent(job.root, day_of(int(intent.value["day"]) * _DAY_MS))  # type: ignore[call-overload]
+        request, name = intent.request, intent.batch.hex()
+        tries.attempts = tries.attempts + 1 if tries.batch == name else 1
+        tries.batch = name
+        headers = {**dict(request.headers), **job.sink.attempt_headers(tries.attempts, job.clock())}
+        self.outcome.requests += 1
+        answer = job.client.post(request.url, headers, request.body)
+        verdict = job.sink.judge(answer, frozenset(intent.events()), job.clock())
+        return verdict, getattr(answer, "status", 0)
+
+    def _settle(self, intent: "Intent", verdict: "Verdict", status: int) -> None:
+        """Keep what an accepted batch's verdict says; stop the run on any other."""
+        if verdict.kind != verdicts.ACCEPTED:
+            self._stop(verdict.kind, verdict.reason, verdict.retry_after_ms)
+        events = intent.events()
+        if verdict.again and len(verdict.again) == len(events):
+            self._stop(verdicts.LATER, "the receiver wants every event again", verdict.retry_after_ms)
+        accepted: dict[bytes, list[list[int]]] = {}
+        refused: dict[bytes, list[list[int]]] = {}
+        for event, (segment, seq) in events.items():
+            if event not in verdict.again:
+                place = refused if event in verdict.refused else accepted
+                place.setdefault(segment, []).append([seq, seq])
+        accepted = {segment: union(runs, []) for segment, runs in accepted.items()}
+        refused = {segment: union(runs, []) for segment, runs in refused.items()}
+        if refused:
+            self._quarantine(intent.batch, status, refused)
+        self._outbox.settle(intent, verdict, status, self.job.clock(), accepted, refused)
+        deliveries.add(self._done, accepted.items())
+        deliveries.add(self._done, refused.items())
+        outcome = self.outcome
+        outcome.batches += 1
+        outcome.events += len(events) - len(verdict.again) - len(verdict.refused)
+        outcome.quarantined += len(verdict.refused)
+        outcome.rejected += verdict.rejected
+        counts: dict[str, int] = intent.value["counts"]  # type: ignore[assignment]
+        outcome.counts.update(counts)
+        if verdict.again:
+            self._stop(verdicts.LATER, "the receiver wants some events again", verdict.retry_after_ms)
+
+    def _quarantine(self, batch: bytes, status: int, refused: dict[bytes, list[list[int]]]) -> None:
+        """Keep what the receiver refused for good: the events are good by our rules, so they are kept as they are."""
+        wanted = {
+            segment: {seq for first, last in runs for seq in range(first, last + 1)}
+            for segment, runs in refused.items()
+        }
+        rows: list[dict[str, object]] = []
+        missing = sum(map(len, wanted.values()))
+        for record in self._pending():
+            if record.seq in wanted.get(record.segment, ()):
+                rows.append({"segment": record.segment, "seq": record.seq, "event": record.payload})
+                missing -= 1
+                if not missing:
+                    break
+        folder = os.path.join(self.job.root, "quarantine")
+        os.makedirs(folder, 0o700, exist_ok=True)
+        data = dumps({"record": "refused", "version": 1, "batch": batch, "status": status, "events": rows})
+        write_file(os.path.join(folder, f"refused-{batch.hex()}.cbor"), data, overwrite=True, error=JournalIOError)
+
+    def _takes_others(self) -> bool:
+        """Tell whether the receiver has accepted events, in this run or within the day before."""
+        since_ms = self.job.clock() - verdicts.HOLD_MS
+        return self.outcome.batches > 0 or any(
+            one.events and one.at_ms >= since_ms and one.url == self.job.sink.url
+            for one in sent.sent_batches(self.job.root)
+        )
+
+    def _judge_suspects(self) -> None:
+        """Quarantine events that were refused one by one, if the receiver has taken others."""
+        if not self._suspects:
+            return
+        if not self._takes_others():
+            self._stop(verdicts.HOLD, f"status {self._suspects[0][1]} to everything")
+        self._quarantine_suspects()
+
+    def _quarantine_suspects(self) -> None:
+        suspects, self._suspects = self._suspects, []
+        for batch, status in suspects:
+            request = self.job.sink.render(batch)
+            intent = self._outbox.write(batch, request, self.job.sink, self._consent_ms, self.job.clock())
+            self._settle(intent, verdicts.Verdict(verdicts.ACCEPTED, refused=frozenset(intent.events())), status)
+
+    def _tidy(self) -> None:
+        """Reclaim what is accounted for, fold receipts, bound the copies."""
+        reader = JournalReader(self.job.root)
+        if self._done:
+            files, size = deliveries.reclaim(reader, self._done)
+            self.outcome.reclaimed_files += files
+            self.outcome.reclaimed_bytes += size
+            deliveries.fold(self.job.root, frozenset(group[0].segment for group in reader.groups()))
+        if os.path.isdir(os.path.join(self.job.root, "sent")):
+            self._outbox.prune()
+
+    def _note(self) -> None:
+        """Keep when to try again."""
+        outcome, tries, now_ms = self.outcome, self._tries, self.job.clock()
+        if outcome.kind == "denied":
+            return
+        if outcome.kind in ("done", "more"):
+            timing.succeeded(tries, now_ms)
+        else:
+            asked, hold = outcome.retry_after_ms, verdicts.HOLD_MS if outcome.kind == verdicts.HOLD else 0
+            timing.failed(tries, now_ms, outcome.reason, asked, self.job.interval_ms, self.job.random, hold)
+        timing.save_tries(self.job.root, tries)
