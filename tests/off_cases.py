@@ -166,8 +166,16 @@ INVOCATIONS = {
         "migrate": [Invocation(("old.json",), REFUSED), Invocation(("--dry-run", "old.json"), REFUSED)],
         "demo": [Invocation((), REFUSED), Invocation(("--dir", "show", "--keep"), REFUSED)],
         "docs": [Invocation(), Invocation(("off",))],
+        "sent": [Invocation(), Invocation(("--json",))],
     },
     "carobatch": {
+        "run": [Invocation((), (0, 78))],
+        "upload": [
+            Invocation((), (77, 78)),
+            Invocation(("--dry-run",), (0, 77, 78)),
+            Invocation(("--json",), (77, 78)),
+        ],
+        "schedule": [Invocation(("print", "cron")), Invocation(("print", "systemd")), Invocation(("print", "launchd"))],
         "compact": [Invocation((), REFUSED), Invocation(("--idle", "0", "--json"), REFUSED)],
         "export": [
             Invocation((), REFUSED),

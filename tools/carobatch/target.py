@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carojournal import policy
-from carojournal.config import CHANNEL, load_for
+from carojournal.config import CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,18 +76,11 @@ def sending_allowed(root: str, environ: "Mapping[str, str]") -> int:
 
 
 def may_ask_deletion(root: str, environ: "Mapping[str, str]") -> bool:
-    """Tell whether a request to delete may be delivered now.
+    """Tell whether a request to delete may be delivered now: only while the mode is `on`.
 
-    It outlives the user's own `off`, being the user's later word; it waits where the machine is kept off the network:
-    air-gapped, by the administrator's file, by a variable, or by a file that cannot be understood.
+    Off means that no socket is opened, for no reason.  A request outlives it, and goes out first when the mode is on.
     """
-    found = policy.resolve(root, channel=CHANNEL, environ=environ)
-    if found.mode == "on":
-        return True
-    settings = load_for(environ)
-    own = found.source == "config" or found.source.startswith("default")
-    open_to = settings.ceiling == "on" and settings.value("air_gapped") is not True and not settings.problems
-    return found.mode == "off" and own and open_to
+    return policy.resolve(root, channel=CHANNEL, environ=environ).mode == "on"
 
 
 def make_job(

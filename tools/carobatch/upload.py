@@ -49,7 +49,7 @@ class Job:
     """What an upload needs.
 
     `allowed()` returns the time of the yes (UTC ms) if sending is allowed now, else 0; `may_ask()` tells whether
-    requests to delete may be delivered, which outlive the user's own off.  `clock()` is UTC ms, `random()` 0 <= x < 1;
+    requests to delete may be delivered.  `clock()` is UTC ms, `random()` 0 <= x < 1;
     `batches_max` 0 means all.
     """
 
