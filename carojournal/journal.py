@@ -358,12 +358,12 @@ class Journal:
             carojournal.root.check_root(self.root)  # Says what is wrong with it.
         self._checked = True
         today = time.strftime("%Y-%m-%d", time.gmtime(now_ms // 1000))
-        ids = _read_ids(self.root, today)
-        if ids is None:
-            carojournal.identity.open_identity(self.root, now_ms, self._random).session(today)
-            ids = _read_ids(self.root, today)
-            if ids is None:
+        tries = 4  # `clear` may replace the file between the making and the reading.
+        while (ids := _read_ids(self.root, today)) is None:
+            tries -= 1
+            if not tries:
                 raise carojournal.errors.JournalIOError("read", self.root, None, "what was just written is not there")
+            carojournal.identity.open_identity(self.root, now_ms, self._random).session(today)
         pseudonym, session, seen = ids
         if self._pseudonym not in (b"", pseudonym):
             self._run = b""  # The user cleared the journal: nothing that comes belongs to what was there.
