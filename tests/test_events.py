@@ -169,8 +169,7 @@ def test_keys_are_stored_in_the_order_of_their_encodings(event):
 def test_the_schema_imports_nothing():
     """Every host pays for it at start-up."""
     program = (
-        "import sys; before = set(sys.modules); import carojournal.events;"
-        "print(*sorted(set(sys.modules) - before))"
+        "import sys; before = set(sys.modules); import carojournal.events;print(*sorted(set(sys.modules) - before))"
     )
     answer = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["carojournal", "carojournal.events"]
