@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from carobatch import deliveries, plan
 from carobatch.batch import Request
 from carobatch.outbox import standing_intents
+from carobatch.resume import look_again
 from carojournal import deletion
 from carojournal.reader import JournalReader
 
@@ -31,7 +32,7 @@ def preview(root: str, sink: "Sink", events_max: int, consent_ms: int) -> "Itera
     done = deliveries.accounted(root)
     for intent in standing_intents(root):
         fits = (intent.value["target"], intent.value["consent"]) == (sink.target, consent_ms)
-        if fits and not intent.sessions & withheld:
+        if fits and not intent.sessions & withheld and look_again(JournalReader(root), intent, sink).stands:
             yield intent.request
             deliveries.add(done, [row[:2] for row in intent.value["identities"]])  # type: ignore[attr-defined]
     records = plan.pending(JournalReader(root), consent_ms or None, done, withheld, opened=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from carobatch import deliveries, plan, timing, verdicts
 from carobatch.outbox import Outbox
 from carobatch.receipt import union
+from carobatch.resume import keep_refused, look_again
 from carojournal import deletion, sent
 from carojournal.codec import dumps
 from carojournal.durable import write_file
@@ -75,6 +76,7 @@ class Outcome:
     batches: int = 0
     events: int = 0
     quarantined: int = 0
+    withheld: int = 0
     rejected: int = 0
     requests: int = 0
     deletions: int = 0
@@ -159,6 +161,13 @@ class Upload:
         sink = self.job.sink
         same = (intent.value["target"], intent.value["consent"]) == (sink.target, self._consent_ms)
         if not same or intent.sessions & self._withheld:
+            self._outbox.discard(intent)
+            return
+        looked = look_again(JournalReader(self.job.root), intent, sink)
+        if looked.refused:
+            keep_refused(self.job.root, intent.batch, looked.refused)
+            self.outcome.withheld += len(looked.refused)
+        if not looked.stands:
             self._outbox.discard(intent)
             return
         verdict, status = self._send(intent)

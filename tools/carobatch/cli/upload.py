@@ -128,6 +128,8 @@ def summary(outcome: "Outcome") -> str:
         parts.append(f"sent {count_text(outcome.events, 'event')} in {count_text(outcome.batches, 'batch', 'batches')}")
     if outcome.quarantined:
         parts.append(f"{count_text(outcome.quarantined, 'event')} refused by the receiver and kept in quarantine")
+    if outcome.withheld:
+        parts.append(f"{count_text(outcome.withheld, 'event')} no longer allowed, not sent and named in quarantine")
     if outcome.rejected:
         parts.append(f"{count_text(outcome.rejected, 'event')} rejected by the receiver")
     if outcome.reclaimed_files:
@@ -136,7 +138,7 @@ def summary(outcome: "Outcome") -> str:
 
 
 def _view(outcome: "Outcome") -> dict[str, object]:
-    names = ("kind", "reason", "batches", "events", "quarantined", "rejected", "requests", "deletions")
+    names = ("kind", "reason", "batches", "events", "quarantined", "withheld", "rejected", "requests", "deletions")
     return {name: getattr(outcome, name) for name in names} | {
         "reclaimed_bytes": outcome.reclaimed_bytes,
         "counts": dict(sorted(outcome.counts.items())),
