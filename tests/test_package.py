@@ -1,0 +1,123 @@
+"""How the package loads its own modules: as the import system would, without the search."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def run(code, path=HERE, *arguments):
+    """Return what *code* prints in an interpreter that finds the package in *path*."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": "/nonexistent", "PATH": os.environ["PATH"], "PYTHONPATH": str(path)},
+        cwd=os.sep,  # `-c` looks into the working directory first.
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def copied(folder):
+    """Return a copy of the package's own modules, in *folder*."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.md")
+    return pathlib.Path(shutil.copytree(f"{HERE}/carojournal", folder / "carojournal", ignore=ignored))
+
+
+@pytest.mark.parametrize("name", ["journal", "lanes", "redact", "errors", "spool"])
+def test_a_module_has_what_the_import_system_gives_it(name):
+    """`__spec__`, `__file__`, `__package__` and the source are those of an ordinary import; it can be reloaded."""
+    look = (
+        f"import importlib, inspect, sys; m = sys.modules['carojournal.{name}']; s = m.__spec__;"
+        "print(m.__name__, m.__package__, m.__file__, s.name, s.origin, s.cached, s.has_location, s.parent,"
+        f" type(s.loader).__name__, s.loader.name, s.loader.path, m is getattr(sys.modules['carojournal'], '{name}'),"
+        " len(inspect.getsource(m)), importlib.reload(m) is m)"
+    )
+    ours = run(f"import carojournal; carojournal.Journal; carojournal._load('{name}'); {look}")
+    ordinary = run(f"import carojournal.{name}; {look}")
+    assert ours == ordinary
+    assert "SourceFileLoader" in ours
+
+
+def test_names_in_use_are_of_one_copy_whoever_imports_first():
+    """A cold module that imports a hot one in the ordinary way, before or after, gets the same objects."""
+    code = (
+        "import sys\n{}\nimport carojournal.journal, carojournal.redact, carojournal.errors\n"
+        "j = sys.modules['carojournal.journal']\n"
+        "print(carojournal.Journal is j.Journal, j.redact is sys.modules['carojournal.redact'],"
+        " carojournal.errors is sys.modules['carojournal.errors'],"
+        " j.Lane is sys.modules['carojournal.lanes'].Lane)"
+    )
+    for first in ("import carojournal.reader, carojournal.lanes", "import carojournal; carojournal.Journal"):
+        assert run(code.format(first)) == "True True True True"
+
+
+def test_threads_that_import_at_the_same_time_get_whole_modules():
+    """Ordinary imports and lazy ones, in eight threads at once, never see half a module."""
+    code = (
+        "import sys, threading; sys.setswitchinterval(1e-6)\n"
+        "gate = threading.Barrier(8); seen = []\n"
+        "def lazily():\n"
+        "    gate.wait(); import carojournal; seen.append((carojournal.Journal.open, carojournal.errors.JournalOff))\n"
+        "def ordinarily():\n"
+        "    gate.wait(); from carojournal.redact import check; from carojournal.lanes import Lane\n"
+        "    from carojournal.errors import JournalOff; seen.append((check, JournalOff))\n"
+        "ts = [threading.Thread(target=lazily if n % 2 else ordinarily) for n in range(8)]\n"
+        "[t.start() for t in ts]; [t.join() for t in ts]; print(len(seen))"
+    )
+    for _ in range(5):
+        assert run(code) == "8"
+
+
+def test_an_edited_source_is_what_runs(tmp_path):
+    """Caches are checked as ever: a changed module beside an old cache is compiled anew."""
+    package = copied(tmp_path)
+    code = "import carojournal; carojournal.Journal; print(carojournal.frame.PAYLOAD_BYTES_MAX)"
+    assert run(code, tmp_path) == "65536"
+    source = package / "frame.py"
+    source.write_text(source.read_text().replace("PAYLOAD_BYTES_MAX = 65_536", "PAYLOAD_BYTES_MAX = 12_345_678"))
+    assert run(code, tmp_path) == "12345678"
+
+
+def test_the_package_runs_from_a_zip_file(tmp_path):
+    """Where there is no directory to look into, the import system does the work."""
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name in os.listdir(f"{HERE}/carojournal"):
+            if name.endswith(".py"):
+                packed.write(f"{HERE}/carojournal/{name}", f"carojournal/{name}")
+    code = (
+        "import sys, carojournal; j = carojournal.Journal.open(sys.argv[1]);"
+        "print(j.record('session_start', caro_version='1.1.0', os='linux'), type(carojournal.__spec__.loader).__name__)"
+    )
+    assert run(code, archive, str(tmp_path / "j")) == "True zipimporter"
+
+
+def test_a_fork_waits_until_no_thread_is_loading_a_module(tmp_path):
+    """A child of a threaded host can use a module that another thread was loading when it was forked."""
+    package = copied(tmp_path)
+    slow = package / "rotation.py"
+    # The module tells that it is being loaded, and goes on when the other thread is about to fork.
+    slow.write_text(slow.read_text() + "\nimport builtins\nbuiltins.inside.set()\nbuiltins.forking.wait()\n")
+    code = (
+        "import builtins, os, sys, threading\n"
+        "inside, forking = builtins.inside, builtins.forking = threading.Event(), threading.Event()\n"
+        "import carojournal\n"
+        "os.register_at_fork(before=forking.set)\n"  # Runs before the package's own: the latest comes first.
+        "loader = threading.Thread(target=lambda: carojournal.rotation); loader.start(); inside.wait()\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    j = carojournal.Journal.open(sys.argv[1])\n"
+        "    os._exit(0 if j.record('session_start', caro_version='1.1.0', os='linux') else 1)\n"
+        "loader.join(); print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    assert run(code, tmp_path, str(tmp_path / "j")) == "0"
