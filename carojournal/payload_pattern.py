@@ -37,6 +37,7 @@ _FLOAT = rb"\xf9..|\xfa.{4}|\xfb.{8}"
 _TIME = rb"\x1b\x00\x00\x01.{5}"  # 2004 to 2039 in milliseconds
 _KNOWN_MAX = 65_536  # Distinct values remembered per event: bounds memory whatever a bundle holds.
 _GENERATION = encode_text("generation")
+_STARTS_MAX = 64  # More than events there are, and words that stand before an event's name.
 _NAME_WITHIN = 64  # Keys shorter than "event" and their values take fewer bytes than that.
 
 
@@ -126,7 +127,7 @@ def _value(raw: bytes) -> object:
 
 
 _patterns: dict[bytes, _Pattern] = {}
-_starts: dict[bytes, _Pattern] = {}  # By the bytes 1 to 8 of a payload, which tell most events apart.
+_starts: dict[bytes, _Pattern] = {}  # By the bytes 1 to 8 of a payload, which tell events apart.
 
 
 def _pattern(data: bytes, at: int) -> _Pattern | None:
@@ -138,7 +139,7 @@ def _pattern(data: bytes, at: int) -> _Pattern | None:
     found = _patterns.get(name)
     if found is None and name.isascii() and name.decode() in events.EVENTS:
         found = _patterns[name] = _Pattern(name.decode())
-    if found is not None and mark == at + 7:
+    if found is not None and len(_starts) < _STARTS_MAX:
         _starts[data[at + 1 : at + 9]] = found
     return found
 
@@ -150,18 +151,20 @@ def payload_end(data: bytes, at: int = 0) -> int:
     return found.end() if found and pattern and pattern.accepts(data[at], found.groups()) else -1
 
 
-def unrecognised(data: bytes, places: "Iterable[tuple[int, int, int, int]]") -> list[int]:
-    """Return the positions in *places* of those whose payload, bytes [start, end) of *data*, is not recognised.
-
-    A place is (offset, seq, start, end), as `scan.Place`.
-    """
+def unrecognised(stored: "Iterable[bytes]") -> list[int]:
+    """Return the positions in *stored* of the payloads that are not recognised."""
     starts = _starts.get
     odd = []
-    for position, (_, _, start, end) in enumerate(places):
-        pattern = starts(data[start + 1 : start + 9]) or _pattern(data, start)
-        found = pattern.match(data, start) if pattern else None
-        if not found or not pattern or found.end() != end or not pattern.accepts(data[start], found.groups()):
-            odd.append(position)
+    for position, payload in enumerate(stored):
+        pattern = starts(payload[1:9]) or _pattern(payload, 0)
+        found = pattern.match(payload) if pattern else None
+        if found and pattern and found.end() == len(payload):
+            groups = found.groups()
+            if pattern.known.issuperset(groups) and payload[0] == pattern.full - groups.count(None):
+                continue
+            if pattern.accepts(payload[0], groups):
+                continue
+        odd.append(position)
     return odd
 
 

@@ -41,8 +41,10 @@ REASONS = {
     "order": "a record that stands after later ones; it was read",
 }
 
-_HEAD = Struct(">BBIBQBI")  # mark, mark, crc, mark, seq, mark, length: the 20 bytes before a payload
 _TAIL = Struct(">BI")
+_TAIL_BYTES = _TAIL.size
+_STEP = Struct(">BIHIBQBI")  # A record's tail, then marks, crc, mark, seq, mark, length: the 20 bytes before a payload.
+_MARKS = 0x841A
 # A record's fixed bytes and the two high bytes of a length up to 65,536.  Finding them with `re` before a candidate is
 # judged makes a file full of false marks cost milliseconds; judging each, as `frame.find_record` does, 1.5 s a MB.
 _BEGINS = re.compile(rb"\x84\x1a.{4}\x1b.{8}\x5a\x00[\x00\x01]", re.DOTALL)
@@ -50,7 +52,7 @@ _RECORD_BYTES_MIN = RECORD_OVERHEAD_BYTES + 1
 # A record ends in 1A and a number above 25, so no whole record ends in five zero bytes, nor after one flipped bit.
 _ZEROS_MIN = 5
 
-assert _HEAD.size + _TAIL.size == RECORD_OVERHEAD_BYTES
+assert _STEP.size == RECORD_OVERHEAD_BYTES
 
 
 class Place(NamedTuple):
@@ -119,51 +121,79 @@ def scan(data: bytes, segment: bytes) -> Scan:
 
 def scan_records(data: bytes, segment: bytes, at: int, expected: int) -> Scan:
     """Return the records of *segment* in *data* from offset *at* on; *expected* is the next sequence number."""
-    records: list[Place] = []
+    size = len(data)
+    records, end_of_last = _in_step(data, segment, at, expected)
+    if end_of_last == size:
+        return Scan(records, [], [], size)
+    first_expected, start_at = expected, at
+    seen, expected, at = {record.seq for record in records}, expected + len(records), end_of_last
     spans: list[Span] = []
-    seen: set[int] | None = None  # Only once something is out of order: a healthy segment needs no set.
-    first_expected, start_at, end_of_last = expected, at, at
-    view, key, size = memoryview(data), crc32(segment), len(data)
-    read_head, read_tail, add, place = _HEAD.unpack_from, _TAIL.unpack_from, records.append, Place._make
-    last_start = size - _RECORD_BYTES_MIN
     while at < size:
-        if at <= last_start:
-            mark, mark2, crc, mark3, seq, mark4, length = read_head(data, at)
-            end = at + 20 + length
-            after = end + 5
-            if (
-                mark == 0x84
-                and mark2 == 0x1A
-                and mark3 == 0x1B
-                and mark4 == 0x5A
-                and 0 < length <= PAYLOAD_BYTES_MAX
-                and after <= size
-                and read_tail(data, end) == (0x1A, length + RECORD_OVERHEAD_BYTES)
-                and crc32(view[at + 6 : after], key) == crc
-            ):
-                if seq == expected and seen is None:
-                    add(place((at, seq, at + 20, end)))
-                    expected = seq + 1
-                else:
-                    if seen is None:
-                        seen = {record.seq for record in records}
-                    if seq in seen or seq < first_expected:
-                        _extend(spans, at, after - at, "duplicate")
-                    else:
-                        if seq < expected:
-                            _extend(spans, at, after - at, "order")
-                        seen.add(seq)
-                        add(place((at, seq, at + 20, end)))
-                        expected = max(expected, seq + 1)
-                at = end_of_last = after
-                continue
-        following = next_record(segment, data, at + 1)
-        torn = following is None and _is_torn(segment, data, at)
-        following = size if following is None else following
-        spans.append(Span(at, following - at, _reason(segment, data, at), torn))
-        at = following
-    gaps = [] if seen is None and not spans else _gaps(records, spans, first_expected, start_at)
-    return Scan(records, spans, gaps, end_of_last)
+        found = _record(segment, data, at)
+        if found is None:
+            following = next_record(segment, data, at + 1)
+            torn = following is None and _is_torn(segment, data, at)
+            following = size if following is None else following
+            spans.append(Span(at, following - at, _reason(segment, data, at), torn))
+            at = following
+            continue
+        after = found.end + _TAIL_BYTES
+        if found.seq in seen or found.seq < first_expected:
+            _extend(spans, at, after - at, "duplicate")
+        else:
+            if found.seq < expected:
+                _extend(spans, at, after - at, "order")
+            seen.add(found.seq)
+            records.append(found)
+            expected = max(expected, found.seq + 1)
+        at = end_of_last = after
+    return Scan(records, spans, _gaps(records, spans, first_expected, start_at), end_of_last)
+
+
+def _in_step(data: bytes, segment: bytes, at: int, seq: int) -> tuple[list[Place], int]:
+    """Return the valid records from *at* on that are numbered from *seq* on without a break, and where they end.
+
+    That is all of nearly every segment, so each record costs one look at its fixed bytes, which includes the tail of
+    the one before, one copy and one checksum.
+    """
+    records: list[Place] = []
+    add, new, unpack, key = records.append, tuple.__new__, _STEP.unpack_from, crc32(segment)
+    last_start = len(data) - _RECORD_BYTES_MIN
+    first = _record(segment, data, at)
+    if first is None or first.seq != seq:
+        return records, at
+    add(first)
+    at, total, seq = first.end, first.end - first.start + RECORD_OVERHEAD_BYTES, seq + 1
+    while at + _TAIL_BYTES <= last_start:
+        tail, before, mark, crc, mark_seq, found, mark_length, length = unpack(data, at)
+        end = at + _STEP.size + length
+        if (
+            mark != _MARKS
+            or mark_seq != 0x1B
+            or mark_length != 0x5A
+            or found != seq
+            or tail != 0x1A
+            or before != total
+            or not 0 < length <= PAYLOAD_BYTES_MAX
+            or crc32(data[at + 11 : end + _TAIL_BYTES], key) != crc
+        ):
+            break
+        add(new(Place, (at + 5, seq, at + 25, end)))
+        at, total, seq = end, length + RECORD_OVERHEAD_BYTES, seq + 1
+    # The tail of the last one is still to be looked at.
+    if data[at : at + _TAIL_BYTES] != _TAIL.pack(0x1A, total):
+        at = records.pop().offset
+        return records, at
+    return records, at + _TAIL_BYTES
+
+
+def _record(segment: bytes, data: bytes, at: int) -> Place | None:
+    """Return the whole, valid record at *at*, None if there is none."""
+    try:
+        found = decode_record(segment, data, at)
+    except CorruptRecord:
+        return None
+    return None if found is None else Place(at, *found)
 
 
 def next_record(segment: bytes, data: bytes, at: int) -> int | None:

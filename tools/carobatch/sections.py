@@ -52,16 +52,18 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
     refused: list[tuple[int, Refusals]] = []
     left_out: set[int] = set()
     sealed = False
-    for position in payload_pattern.unrecognised(data, places):
-        place = places[position]
-        payload = data[place.start : place.end]
+    payloads = [data[start:end] for _, _, start, end in places]
+    for position in payload_pattern.unrecognised(payloads):
+        place, payload = places[position], payloads[position]
         if b"frecord" in payload and (control := _control(payload)):
             sealed = sealed or _take(control, place, data, losses)
             left_out.add(position)
         elif bad := refusals(payload):
             refused.append((place.seq, bad))
             left_out.add(position)
-    kept = [place for position, place in enumerate(places) if position not in left_out]
+    seqs = [seq for _, seq, _, _ in places]
+    for position in sorted(left_out, reverse=True):
+        del seqs[position], payloads[position]
     damaged = [
         (span.offset, data[span.offset : span.offset + span.size], span.reason)
         for span in found.spans
@@ -79,10 +81,10 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
         # A header that cannot be read names no schema; the events have just been checked against ours.
         "schema": info.schema if len(info.schema) == 32 else SCHEMA_HASH,
         "writer": writer if is_writer(writer) else OTHER_WRITER,
-        "records": max((place.seq for place in found.records), default=-1) + 1,
-        **counted(runs_of(place.seq for place in kept)),
+        "records": places[-1].seq + 1 if places else 0,
+        **counted(runs_of(seqs)),
         "losses": losses,
-        "gaps": _gaps(found, refused),
+        "gaps": _gaps(found, places, refused),
         "source": {
             "bytes": len(data),
             "sha256": hashlib.sha256(data).digest(),
@@ -90,7 +92,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
             "damaged": info.damaged_tail,
         },
     }
-    return Sectioned(Section(header, b"".join([data[start:end] for _, _, start, end in kept])), refused, damaged)
+    return Sectioned(Section(header, b"".join(payloads)), refused, damaged)
 
 
 def counted(runs: list[list[int]]) -> dict[str, object]:
@@ -105,6 +107,9 @@ def counted(runs: list[list[int]]) -> dict[str, object]:
 
 def runs_of(seqs: "Iterable[int]") -> list[list[int]]:
     """Return ascending *seqs* as runs [first, last]."""
+    seqs = list(seqs)
+    if seqs and seqs[-1] - seqs[0] == len(seqs) - 1:
+        return [[seqs[0], seqs[-1]]]  # Nearly always: what ascends and skips nothing is one run.
     runs: list[list[int]] = []
     for seq in seqs:
         if runs and runs[-1][1] == seq - 1:
@@ -178,13 +183,14 @@ def _take(control: dict[str, object], place: "Place", data: bytes, losses: list[
     )
 
 
-def _gaps(found: "Scan", refused: list[tuple[int, Refusals]]) -> list[dict[str, object]]:
+def _gaps(found: "Scan", places: "Sequence[Place]", refused: list[tuple[int, Refusals]]) -> list[dict[str, object]]:
     """Return the ranges of sequence numbers that are missing from the section, and why, ascending."""
     gaps: list[dict[str, object]] = []
     torn = sum(span.size for span in found.spans if span.torn)
     lost = sum(span.size for span in found.spans if not span.torn and span.reason != "order")
-    expected = 0
-    for place in sorted(found.records, key=_by_seq):
+    whole = len(places) if places and places[-1].seq == len(places) - 1 else 0  # That many from 0 on without a gap.
+    expected = whole
+    for place in places[whole:]:
         if place.seq > expected:
             gaps.append({"first_seq": expected, "last_seq": place.seq - 1, "bytes": lost, "reason": "damaged"})
             lost = 0
