@@ -20,6 +20,7 @@ import os
 from zlib import crc32
 
 from carojournal import errors
+from carojournal.root import open_file
 
 __all__ = ["DROPS", "DROP_REASONS", "LINE_BYTES", "add_counts", "create_drops", "drop_reason", "read_counts"]
 
@@ -106,7 +107,7 @@ def create_drops(root: str) -> None:
 def add_counts(root: str, counts: dict[str, int]) -> bool:
     """Add *counts* (key -> how many more) to the file; return False if it is busy or cannot be written just now."""
     try:
-        descriptor = os.open(os.path.join(root, DROPS), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_file(os.path.join(root, DROPS), os.O_RDWR | os.O_CREAT)
     except OSError:
         return False
     try:
@@ -140,7 +141,7 @@ def _find(data: bytes, key: str) -> tuple[int, int]:
 def read_counts(root: str) -> tuple[dict[str, int], int]:
     """Return (key -> count, bytes that are damaged).  An absent file has no counts.  Raises OSError."""
     try:
-        descriptor = os.open(os.path.join(root, DROPS), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = open_file(os.path.join(root, DROPS))
     except FileNotFoundError:
         return {}, 0
     try:

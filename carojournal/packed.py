@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.frame import PAYLOAD_BYTES_MAX
 from carojournal.packed_header import HEADER_BYTES_MAX, SECTION_BYTES_MAX, misfit
+from carojournal.root import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +108,7 @@ def read_inventory(path: str) -> Inventory:
     from carojournal.codec import iter_items
     from carojournal.zstd import SKIPPABLE_MAGIC
 
-    with open(path, "rb") as file:
+    with open(open_file(path), "rb") as file:
         head = file.read(8)
         size = int.from_bytes(head[4:], "little")
         if head[:4] != SKIPPABLE_MAGIC or size > INVENTORY_BYTES_MAX:
@@ -151,7 +152,7 @@ def read_content(inventory: Inventory) -> bytes:
 
 def read_frame(inventory: Inventory) -> bytes:
     """Return the zstd frame of a packed file, as it is; its SHA-256 holds.  Raises DamagedData, OSError."""
-    with open(inventory.path, "rb") as file:
+    with open(open_file(inventory.path), "rb") as file:
         file.seek(inventory.start)
         frame = file.read(inventory.frame_bytes + 1)
     if hashlib.sha256(frame).digest() != inventory.frame_sha256:

@@ -1,10 +1,27 @@
-"""The journal's directory: whether it may be used, and how it is made."""
+"""The journal's directory and what is in it: whether it may be used, and how it is made and opened.
+
+Links, pipes and devices are never followed, read or waited for, because a journal holds none.
+"""
 
 import os
 
 from carojournal.errors import UnsafeRoot
 
-__all__ = ["check_root", "make_root"]
+__all__ = ["check_root", "make_root", "open_file"]
+
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK: a pipe must not hold us up.
+
+
+def open_file(path: str, access: int = os.O_RDONLY) -> int:
+    """Return a descriptor of the regular file at *path*.  Raises OSError, also for whatever is no regular file.
+
+    *access* is O_RDONLY, O_WRONLY or O_RDWR, and more flags; what O_CREAT makes has mode 0600.
+    """
+    descriptor = os.open(path, _OPEN | access, 0o600)
+    if os.fstat(descriptor).st_mode & 0o170000 != 0o100000:
+        os.close(descriptor)
+        raise OSError(22, "not a regular file", path)
+    return descriptor
 
 
 def make_root(root: str) -> None:

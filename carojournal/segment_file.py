@@ -1,18 +1,18 @@
 """One segment's file: opened with care, and told which segment it is.
 
-Links, pipes and devices are never followed or read, because a journal holds none.  A header may be damaged: the uuid
-also stands in a closed file's name and in the lane's lock file, and the checksums of the records prove which is right.
+A header may be damaged: the uuid also stands in a closed file's name and in the lane's lock file, and the checksums of
+the records prove which is right.
 """
 
 import os
 import re
-import stat
 from dataclasses import dataclass, field
 from zlib import crc32
 
 from carojournal.cbordecode import decode
 from carojournal.errors import CorruptRecord, MalformedCBOR
 from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, decode_record, last_record_offset
+from carojournal.root import open_file
 from carojournal.rotation import FORMAT_VERSION
 from carojournal.scan import next_record
 
@@ -43,7 +43,6 @@ CLOSED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.seg(~?)\Z", re.ASCII)
 PACKED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.cborseq\.zst\Z", re.ASCII)
 
 _PROBE_BYTES = 4_096  # Holds every header that we write, and at the other end the last record.
-_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK: a pipe must not hold us up.
 
 Previous = tuple[bytes, int | None, int | None]
 
@@ -85,15 +84,6 @@ class Damage:
     size: int
     reason: str
     torn: bool = False
-
-
-def open_file(path: str) -> int:
-    """Return a descriptor of the regular file at *path*; links are not followed.  Raises OSError."""
-    descriptor = os.open(path, _OPEN)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(22, "not a regular file", path)
-    return descriptor
 
 
 def read_all(descriptor: int, limit: int = FILE_BYTES_MAX) -> bytes:

@@ -19,6 +19,7 @@ from carojournal.cbor import encode_map
 from carojournal.errors import CorruptRecord, MalformedCBOR, SpoolFull
 from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record, find_record, last_record_offset
 from carojournal.policy import segment_limit
+from carojournal.root import open_file
 
 __all__ = ["Victim", "describe", "encode_loss", "in_flight", "make_room", "remove", "usage"]
 
@@ -157,7 +158,7 @@ def in_flight(root: str) -> bytes:
         return found
     for name in names:
         try:
-            with open(os.path.join(root, "outbox", name), "rb") as file:
+            with open(open_file(os.path.join(root, "outbox", name)), "rb") as file:
                 found += file.read()
         except OSError:
             continue
@@ -173,7 +174,7 @@ def describe(path: str) -> list[Loss]:
     A closed segment is one; a packed file lists several in its inventory.  Sequence numbers are of events, not of the
     segment's control records.  A damaged segment counts every event up to its last readable one.  Raises OSError.
     """
-    with open(path, "rb") as file:
+    with open(open_file(path), "rb") as file:
         if path.endswith(".zst"):
             return _packed(file.read(8 + _INVENTORY_BYTES_MAX))
         data = file.read()
