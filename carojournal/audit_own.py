@@ -65,7 +65,7 @@ _DATE = r"20\d\d-\d\d-\d\d"
 _OWN_LINE = re.compile(
     # identity
     rf"carojournal(?:-policy)? \d{{1,3}}(?: {_CRC})?|(?:journal|secret) [0-9a-f]{{32}} {_CRC}|"
-    rf"(?:created|rotate|cleared) \d{{1,16}} {_CRC}|session {_DATE} [0-9a-f]{{32}} {_CRC}|sent {_DATE} {_CRC}|"
+    rf"(?:created|rotate|clearing|cleared) \d{{1,16}} {_CRC}|session {_DATE} [0-9a-f]{{32}} {_CRC}|sent {_DATE} {_CRC}|"
     # deletion requests
     rf"request [0-9a-f]{{32}} \d{{1,16}} \d{{1,7}} {_CRC}|session [0-9a-f]{{32}} {_DATE} [0-9a-f]{{32}} {_CRC}|"
     rf"done [0-9a-f]{{32}} \d{{1,16}} {_CRC}|"

@@ -5,21 +5,24 @@ with its loss records directly after the header and its seal last, and belongs t
 and no previous segment, so that it is a link in no lane's chain.
 """
 
-import contextlib
+import errno
 import os
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from carojournal.cbor import encode_map
+from carojournal.errors import JournalBusy, LaneLost
 from carojournal.frame import encode_record
 from carojournal.lanes import LANES_MAX, Lane
 from carojournal.locks import lane_lock
+from carojournal.policy import CAP_BYTES_DEFAULT
 from carojournal.rotation import encode_header, encode_start
+from carojournal.segment_file import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["NO_LANE", "encode_closed", "hold_lanes", "take_from_lanes"]
+__all__ = ["NO_LANE", "close_lanes", "encode_closed"]
 
 NO_LANE = LANES_MAX  # One more than any lane's number.
 
@@ -37,35 +40,64 @@ def encode_closed(segment: bytes, created_us: int, losses: "Iterable[bytes]", ev
     return body + encode_record(segment, count, seal)
 
 
-def hold_lanes(root: str, held: contextlib.ExitStack) -> list[int]:
-    """Lock every lane of the journal at *root* until *held* is left, and return their numbers.
+def close_lanes(
+    root: str, now_ms: int, random: "Callable[[int], bytes]" = os.urandom, *, forget: bool = False
+) -> list[tuple[str, OSError]]:
+    """Close the open segment of every lane: rename it into segments/, under the lane's lock.
 
-    Writers never wait: they open further lanes meanwhile, which are locked too as they appear.  Raises JournalBusy,
-    OSError.
+    One lane at a time: a writer that meets the lock takes another lane.  What it opens meanwhile is not waited for, or
+    the two would chase each other to the last lane; whatever was recorded before the call is closed afterwards.  With
+    *forget* the lock files' text is emptied, so that the next segment names no predecessor.
+
+    Returns (path, why) of lanes that hold no segment of ours, or none that can be closed.  Raises JournalBusy, after
+    the others are closed, if a writer does not let go of its lane, and OSError if the lanes cannot be listed.
     """
-    taken: list[int] = []
-    while True:
+    odd: list[tuple[str, OSError]] = []
+    busy: JournalBusy | None = None
+    for number in _numbers(root):
+        path = os.path.join(root, "lanes", str(number))
         try:
-            names = os.listdir(os.path.join(root, "lanes"))
+            with lane_lock(root, number):
+                try:
+                    _take(root, number, now_ms, random)
+                finally:
+                    if forget:
+                        _empty(f"{path}.lock")
+        except JournalBusy as error:
+            busy = busy or error
         except FileNotFoundError:
-            return taken
-        stems = {name.partition(".")[0] for name in names if name.endswith((".lock", ".seg"))}
-        fresh = sorted({int(stem) for stem in stems if stem.isdecimal()}.difference(taken))
-        if not fresh:
-            return taken
-        for number in fresh:
-            held.enter_context(lane_lock(root, number))
-            taken.append(number)
+            continue  # The journal was removed meanwhile.
+        except OSError as error:
+            odd.append((f"{path}.seg", error))
+        except LaneLost:
+            odd.append((f"{path}.seg", OSError(errno.ESTALE, "the lane's lock file was replaced", f"{path}.lock")))
+    if busy is not None:
+        raise busy
+    return odd
 
 
-def take_from_lanes(
-    root: str, lanes: "Iterable[int]", cap_bytes: int, now_ms: int, random: "Callable[[int], bytes]" = os.urandom
-) -> None:
-    """Close the open segments of *lanes*, whose locks the caller holds: rename them into segments/.  Raises OSError."""
-    for number in lanes:
-        lane = Lane(root, number, cap_bytes, random)
-        try:
-            lane.attach(now_ms)
-            lane.rotate()
-        finally:
-            lane.close()
+def _numbers(root: str) -> list[int]:
+    """Return the numbers of the lanes that there are."""
+    try:
+        names = os.listdir(os.path.join(root, "lanes"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    stems = {name.partition(".")[0] for name in names if name.endswith((".lock", ".seg"))}
+    return sorted(int(stem) for stem in stems if stem.isdecimal() and stem.isascii())
+
+
+def _take(root: str, number: int, now_ms: int, random: "Callable[[int], bytes]") -> None:
+    lane = Lane(root, number, CAP_BYTES_DEFAULT, random)
+    try:
+        lane.attach(now_ms)
+        lane.rotate()
+    finally:
+        lane.close()
+
+
+def _empty(path: str) -> None:
+    descriptor = open_file(path, os.O_WRONLY)
+    try:
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)

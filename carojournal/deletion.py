@@ -21,19 +21,22 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from carojournal.durable import sync_directory
-from carojournal.errors import JournalIOError, JournalUnavailable
+from carojournal.errors import JournalBusy, JournalIOError, JournalUnavailable
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX, Identity, line
 from carojournal.lines import good_lines
-from carojournal.segment_file import read_file
+from carojournal.segment_file import open_file, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "HALF_CLEARED",
     "REQUESTS",
     "Request",
     "acknowledge",
+    "check_not_half_cleared",
     "mark_sent",
+    "note",
     "pending",
     "queue",
     "read_identity",
@@ -44,6 +47,7 @@ __all__ = [
     "was_sent",
 ]
 
+HALF_CLEARED = "a clear was interrupted: nothing leaves this machine until 'carojournal clear' is run again"
 REQUESTS = "deletion-requests"
 REQUESTS_BYTES_MAX = 8_000_000  # 100 bytes a session: 200 years of days.
 _TRACES = ("sent", "receipts", "outbox")  # Folders that hold something only if carobatch was about to send.
@@ -62,7 +66,7 @@ def read_identity(root: str) -> Identity | None:
     """Return the identity of the journal at *root* without writing anything, None if there is none.  Raises OSError."""
     path = os.path.join(root, IDENTITY)
     try:
-        return Identity(path, read_file(path, IDENTITY_BYTES_MAX), os.urandom)
+        return Identity(path, read_file(path, IDENTITY_BYTES_MAX), os.urandom, mend=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -72,8 +76,7 @@ def _append(root: str, name: str, data: bytes) -> None:
     path = os.path.join(root, name)
     fresh = not os.path.lexists(path)
     try:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             if os.write(descriptor, data) != len(data):
                 raise JournalIOError("write", path, None, "short write")
@@ -84,6 +87,13 @@ def _append(root: str, name: str, data: bytes) -> None:
             sync_directory(root)
     except OSError as error:
         raise JournalIOError("write", path, error.errno, error.strerror or "") from error
+
+
+def check_not_half_cleared(root: str) -> None:
+    """Refuse what leaves the machine while a `clear` was interrupted.  Raises JournalBusy, OSError."""
+    identity = read_identity(root)
+    if identity is not None and identity.half_cleared:
+        raise JournalBusy(HALF_CLEARED)
 
 
 def sent_days(identity: Identity) -> set[str]:
@@ -101,7 +111,13 @@ def mark_sent(root: str, day: str) -> None:
     if identity is None:
         raise JournalUnavailable("there is no journal")
     if day not in sent_days(identity):
-        _append(root, IDENTITY, b"\n" + line(f"sent {day}"))
+        note(root, f"sent {day}")
+
+
+def note(root: str, text: str) -> None:
+    """Append a line to the identity file, which must be there, durably.  Raises FileNotFoundError, JournalIOError."""
+    os.lstat(os.path.join(root, IDENTITY))
+    _append(root, IDENTITY, b"\n" + line(text))
 
 
 def was_sent(root: str, identity: Identity | None) -> bool:

@@ -1,9 +1,10 @@
 """`export --clear`: remove exactly what the exported file holds, as it is read back from the disk.
 
-1. Take the batch lock, and close the lanes' segments under their locks; only closed and packed files are ever
-removed. 2. Export (`export`): written, synced, in its place. 3. Open the file anew, parse it, and compare it event by
-event with the journal.  One difference, and nothing is removed. 4. A file of the journal goes if every event in it
-was found, nothing in it is damaged and no batch under way names it.
+1. Take the batch lock, and close the lanes' segments (`closed`); only closed and packed files are ever removed, and
+   what cannot be closed stays.
+2. Export (`export`): written, synced, in its place.
+3. Open the file anew, parse it, and compare it event by event with the journal.  One difference: nothing is removed.
+4. A file of the journal goes if every event in it was found, nothing in it is damaged and no batch under way names it.
    First a segment with a loss record (reason "cleared") for each is made durable, so that `verify` can say where they
    went and earlier losses that such a file recorded are carried on; then they are unlinked.
 
@@ -15,8 +16,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carojournal import policy, spool
-from carojournal.closed import encode_closed, hold_lanes, take_from_lanes
+from carojournal import spool
+from carojournal.closed import encode_closed
 from carojournal.document import document_view
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError, OutputError
@@ -25,13 +26,12 @@ from carojournal.json_stream import Scanner, gunzip
 from carojournal.rotation import closed_name
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable
 
     from carojournal.export import Plan
     from carojournal.reader import JournalReader
 
-__all__ = ["CLEARED", "Removed", "close_lanes", "remove_exported"]
+__all__ = ["CLEARED", "Removed", "remove_exported"]
 
 CLEARED = "cleared"  # The reason in the loss records.
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -44,13 +44,6 @@ class Removed:
     events: int
     files: int
     bytes: int
-
-
-def close_lanes(
-    root: str, now_ms: int, held: "contextlib.ExitStack", random: "Callable[[int], bytes]" = os.urandom
-) -> None:
-    """Close what the lanes hold, so that it can be removed once it is exported.  Raises JournalBusy, OSError."""
-    take_from_lanes(root, hold_lanes(root, held), policy.CAP_BYTES_DEFAULT, now_ms, random)
 
 
 def _confirmed(path: str, reader: "JournalReader", plan: "Plan") -> Counter[bytes]:

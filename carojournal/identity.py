@@ -10,6 +10,7 @@ Text, append-only, one fact a line, each line closed by the CRC-32 (8 hex digits
     secret <32 hex> <crc>                    marks run ids that this recorder issued; never leaves the machine
     session <YYYY-MM-DD> <32 hex> <crc>      random id of one UTC day
     rotate <UTC ms> <crc>                    ids before this line are not used again
+    clearing <UTC ms> <crc>                  the user clears the journal; `cleared` with the same time ends it
 
 The first good line of a kind counts (session: the first of the day after the last `rotate`).  Two processes that race
 at midnight both append; `O_APPEND` orders their lines, both read the file again, and both take the first.  So no lock
@@ -23,6 +24,7 @@ from zlib import crc32
 import carojournal
 from carojournal.frame import good_words
 from carojournal.policy import IDENTITY, IDENTITY_BYTES_MAX
+from carojournal.root import open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = [
     "day_of",
     "issue_run",
     "line",
+    "new_identity",
     "open_identity",
     "run_on",
     "uuid_digits",
@@ -58,13 +61,17 @@ def line(text: str) -> bytes:
 
 
 class Identity:
-    """The journal's pseudonym and secret, and today's session id; all 16 random bytes."""
+    """The journal's pseudonym and secret, and today's session id; all 16 random bytes.
 
-    __slots__ = ("_path", "_random", "data", "journal", "secret")
+    Without *mend* nothing is written where the pseudonym or the secret is missing.
+    """
 
-    def __init__(self, path: str, data: bytes, random: "Callable[[int], bytes]") -> None:
+    __slots__ = ("_mend", "_path", "_random", "data", "journal", "secret")
+
+    def __init__(self, path: str, data: bytes, random: "Callable[[int], bytes]", *, mend: bool = True) -> None:
         self._path = path
         self._random = random
+        self._mend = mend
         self.data = data
         self.journal = self._first(b"journal ", 16)
         self.secret = self._first(b"secret ", 16)
@@ -75,7 +82,8 @@ class Identity:
                 return bytes.fromhex(words.decode())
         # The line is damaged (verify says so): the journal goes on under a new pseudonym.
         fresh = self._random(size)
-        self.append(prefix.decode() + fresh.hex())
+        if self._mend:
+            self.append(prefix.decode() + fresh.hex())
         return fresh
 
     def append(self, text: str) -> None:
@@ -99,6 +107,11 @@ class Identity:
         """Return a new run id (16 bytes) of the UTC day of *now_ms*, that `run_on` recognises in other processes."""
         return issue_run(self.secret, day_of(now_ms), self._random)
 
+    @property
+    def half_cleared(self) -> bool:
+        """Whether the user began to clear the journal and it was interrupted: nothing that is left may be sent."""
+        return not set(good_words(self.data, b"clearing ")).issubset(good_words(self.data, b"cleared "))
+
     def history(self) -> "list[tuple[str, bytes]]":
         """Return (day, session id) of every session that this journal has used, oldest first."""
         found = []
@@ -109,7 +122,7 @@ class Identity:
 
 
 def _append(path: str, data: bytes) -> bytes:
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = open_file(path, os.O_RDWR | os.O_APPEND)
     try:
         if os.write(descriptor, data) != len(data):
             raise OSError(28, "short write")
@@ -126,7 +139,7 @@ def open_identity(root: str, now_ms: int, random: "Callable[[int], bytes]") -> I
     path = os.path.join(root, IDENTITY)
     for _ in range(2):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = open_file(path)
         except FileNotFoundError:
             _create(path, now_ms, random)
             continue
@@ -137,8 +150,9 @@ def open_identity(root: str, now_ms: int, random: "Callable[[int], bytes]") -> I
     raise carojournal.errors.JournalIOError("open", path, None, "the identity file vanished twice")
 
 
-def _create(path: str, now_ms: int, random: "Callable[[int], bytes]") -> None:
-    text = b"".join(
+def new_identity(now_ms: int, random: "Callable[[int], bytes]") -> bytes:
+    """Return the text of a journal's identity that begins at *now_ms*, UTC milliseconds."""
+    return b"".join(
         line(words)
         for words in (
             "carojournal 1",
@@ -148,6 +162,10 @@ def _create(path: str, now_ms: int, random: "Callable[[int], bytes]") -> None:
             f"session {day_of(now_ms)} {random(16).hex()}",
         )
     )
+
+
+def _create(path: str, now_ms: int, random: "Callable[[int], bytes]") -> None:
+    text = new_identity(now_ms, random)
     temporary = f"{path}.{random(8).hex()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

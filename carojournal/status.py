@@ -98,12 +98,24 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
         consent=(consent.answer, consent.current, consent.at_ms) if consent else None,
     )
     if os.path.isdir(root):
+        _add_identity(status)
         _add_counters(status)
         _add_batches(status)
         status.kept, status.losses = _kept(root, may_write=found.mode != "off")
         # Last, so that an index that was made just now is counted.
         status.used_bytes = sum(size for _, _, size in spool.usage(root))
     return status
+
+
+def _add_identity(status: Status) -> None:
+    from carojournal import deletion
+
+    try:
+        identity = deletion.read_identity(status.root)
+    except OSError:
+        return  # `verify` says what is wrong with it.
+    if identity is not None and identity.half_cleared:
+        status.problems += (deletion.HALF_CLEARED,)
 
 
 def _add_counters(status: Status) -> None:

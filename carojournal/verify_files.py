@@ -152,6 +152,6 @@ def cleared_ms(root: str) -> list[int]:
     with suppress(OSError):
         for _, text, holds in _lines(read_file(os.path.join(root, IDENTITY), IDENTITY_BYTES_MAX)):
             word, _, number = text.partition(b" ")
-            if holds and word == b"cleared" and number.isdigit():
+            if holds and word in (b"clearing", b"cleared") and number.isdigit():
                 times.append(int(number))
     return sorted(times)

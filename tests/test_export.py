@@ -1,6 +1,5 @@
 """An export is caro's own document, whole, checked, and the only thing that `--clear` goes by."""
 
-import contextlib
 import gzip
 import hashlib
 import json
@@ -11,7 +10,7 @@ import uuid
 import pytest
 from conftest import NOON_MS
 
-from carojournal import Journal, JournalReader, export, export_clear, migrate, policy
+from carojournal import Journal, JournalReader, closed, export, export_clear, migrate, policy
 from carojournal.cli import main
 from carojournal.codec import dumps
 from carojournal.document import generation_id
@@ -288,8 +287,7 @@ def test_every_event_of_busy_writers_is_in_the_file_or_in_the_journal_never_in_n
 @pytest.mark.parametrize("change", ["flip", "cut", "more", "other", "gone"])
 def test_a_file_that_does_not_hold_it_clears_nothing(kept, tmp_path, change):
     path = tmp_path / "e.json"
-    with contextlib.ExitStack() as lanes:
-        export_clear.close_lanes(kept, NOON_MS, lanes)
+    assert closed.close_lanes(kept, NOON_MS) == []
     reader = JournalReader(kept)
     plan = export.plan_export(reader)
     export.export(reader, plan, str(path), "json", NOON_MS)
@@ -352,3 +350,13 @@ def test_a_crash_between_the_record_and_the_removal_counts_nothing_twice(kept, j
     assert records(kept) == []
     assert sum(loss["events"] for loss in JournalReader(kept).losses()) == 6
     assert journal.record("command_generated", **generated)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: os.symlink("/etc/hostname", path)])
+def test_an_odd_lane_keeps_no_other_from_being_exported_and_cleared(kept, tmp_path, make):
+    make(f"{kept}/lanes/1.seg")
+    path = str(tmp_path / "e.json")
+    assert main(["export", "-o", path, "--clear"]) == 65
+    assert len(json.loads((tmp_path / "e.json").read_text())["events"]) == 6
+    assert records(kept) == []
+    assert os.path.lexists(f"{kept}/lanes/1.seg")

@@ -8,9 +8,10 @@ from carojournal import export as exporting
 from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, say
+from carojournal.closed import close_lanes
 from carojournal.config import CHANNEL
 from carojournal.errors import JournalOff, UsageError
-from carojournal.export_clear import Removed, close_lanes, remove_exported
+from carojournal.export_clear import Removed, remove_exported
 from carojournal.identity import day_of
 from carojournal.locks import batch_lock
 from carojournal.reader import JournalReader
@@ -63,8 +64,7 @@ def export(*, output: str = "", format: str = "", clear: bool = False, force: bo
         if clear and os.path.lexists(root):
             check_root(root)
             held.enter_context(batch_lock(root))
-            with contextlib.ExitStack() as lanes:
-                close_lanes(root, now_ms, lanes)
+            close_lanes(root, now_ms)
         reader = JournalReader(root)
         plan = exporting.plan_export(reader)
         if not plan.events and output != exporting.STDOUT:

@@ -66,7 +66,10 @@ def export(
     if not os.path.isdir(root):
         say("nothing to export", "carobatch")
         return 0
+    from carojournal.deletion import check_not_half_cleared
+
     with locks.batch_lock(root):
+        check_not_half_cleared(root)
         return _bundle(root, output, window, now_ms, split, sign, encrypt or [])
 
 

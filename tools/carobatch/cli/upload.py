@@ -98,7 +98,11 @@ def upload_once(root: str, target: "Target", max_batches: int = 0, *, waited: bo
     from carobatch.seal import seal_idle_lanes
     from carobatch.target import make_job, sending_allowed
     from carobatch.upload import Outcome, Upload
+    from carojournal import deletion
 
+    identity = deletion.read_identity(root)
+    if identity is not None and identity.half_cleared:
+        return Outcome("hold", deletion.HALF_CLEARED)
     now_ms = time.time_ns() // 1_000_000
     tries = timing.load_tries(root)
     if not waited and timing.waits(tries.asked_ms, now_ms):
