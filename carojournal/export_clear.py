@@ -88,15 +88,21 @@ def _removable(reader: "JournalReader", plan: "Plan", confirmed: Counter[bytes])
     ]
 
 
-def _losses(path: str, size: int) -> tuple[int, list[bytes]]:
-    """Return how many events the file holds, and the loss records that say so."""
+def _victim(path: str, confirmed: Counter[bytes]) -> tuple[int, spool.Victim] | None:
+    """Return (events, the file with the loss records that say so), None if it holds events that are not confirmed.
+
+    A lane's segment may have been open when the export was planned, have grown, and been closed since.
+    """
     found = spool.describe(path)
+    if any(count != confirmed[segment] for segment, _, _, count, _ in found):
+        return None
+    size = os.lstat(path).st_size
     events = sum(loss[3] for loss in found)
     payloads = [
         spool.encode_loss(CLEARED, segment, first, last, count, size * count // max(1, events), carried)
         for segment, first, last, count, carried in found
     ]
-    return events, payloads
+    return events, spool.Victim(path, size, payloads)
 
 
 def remove_exported(
@@ -107,18 +113,18 @@ def remove_exported(
     Raises OutputError (the file does not hold what it should; nothing is removed), JournalBusy, JournalIOError.
     """
     confirmed = _confirmed(path, reader, plan)
-    root, payloads, victims, total = reader.root, [], [], 0
+    root, victims, total = reader.root, [], 0
     try:
-        for victim in _removable(reader, plan, confirmed):
-            size = os.lstat(victim).st_size
-            events, losses = _losses(victim, size)
-            payloads += losses
-            victims.append(spool.Victim(victim, size, losses))
-            total += events
+        for name in _removable(reader, plan, confirmed):
+            found = _victim(name, confirmed)
+            if found is not None:
+                total += found[0]
+                victims.append(found[1])
         if not victims:
             return Removed(0, 0, 0)
         segment = random(16)
         target = os.path.join(root, "segments", closed_name(now_ms * 1000, segment))
+        payloads = [payload for victim in victims for payload in victim.payloads]
         write_file(target, encode_closed(segment, now_ms * 1000, payloads, ()), error=JournalIOError)
         spool.remove(victims)
         sync_directory(os.path.join(root, "segments"))

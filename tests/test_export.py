@@ -284,6 +284,17 @@ def test_every_event_of_busy_writers_is_in_the_file_or_in_the_journal_never_in_n
     assert cleared <= exported
 
 
+def test_a_lane_that_grew_and_was_closed_during_the_export_is_not_removed(kept, journal, tmp_path, generated):
+    reader = JournalReader(kept)
+    plan = export.plan_export(reader)
+    path = str(tmp_path / "e.json")
+    export.export(reader, plan, path, "json", NOON_MS)
+    assert journal.record("command_generated", **generated)
+    assert closed.close_lanes(kept, NOON_MS) == []
+    assert export_clear.remove_exported(path, reader, plan, NOON_MS).files == 0
+    assert len(records(kept)) == 7
+
+
 @pytest.mark.parametrize("change", ["flip", "cut", "more", "other", "gone"])
 def test_a_file_that_does_not_hold_it_clears_nothing(kept, tmp_path, change):
     path = tmp_path / "e.json"
