@@ -295,11 +295,19 @@ class Lane:
     def _start(self, now_ms: int, consent_ms: int) -> None:
         """Start a segment: make room, name it in the lock file, write header and losses, unlink what was evicted."""
         carojournal.rotation.close_idle(self._root, self.number, self.cap_bytes, now_ms, self._random)
-        victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number)
+        room = carojournal.spool.lock_room(self._root)
+        try:
+            victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number)
+            self._create(now_ms, consent_ms, [payload for victim in victims for payload in victim.payloads])
+            carojournal.spool.remove(victims)
+        finally:
+            carojournal.spool.unlock_room(room)
+
+    def _create(self, now_ms: int, consent_ms: int, losses: list[bytes]) -> None:
+        """Write the first bytes of a segment: header and *losses*; name it in the lock file."""
         segment = self._random(16)
         created_us = now_ms * 1000
         header = carojournal.rotation.encode_header(segment, created_us, self.number, consent_ms, self._previous)
-        losses = [payload for victim in victims for payload in victim.payloads]
         data = carojournal.rotation.encode_start(segment, header, losses)
         self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
         self._size = 0
@@ -314,7 +322,6 @@ class Lane:
         self._inode, self._device, self._seq = status.st_ino, status.st_dev, 1 + len(losses)
         self._set_span()
         self._name_segment()
-        carojournal.spool.remove(victims)
 
     def _name_segment(self) -> None:
         """Write into the lock file which segment the lane has; the header says the same, so failing costs nothing."""

@@ -11,9 +11,15 @@ Oldest first, packed before closed of the same age, never what a batch in the ou
 records that `make_room` returns and only then calls `remove`; a crash in between leaves a file that a loss record
 names, and readers count such a loss only once the file is gone.  A segment that is evicted may itself hold loss
 records; their sums travel on in `carried`, so that no loss is ever forgotten.
+
+Nor may one be told twice: two records that name the same segment are one loss to a reader, but once they are evicted
+and carried on as sums nobody can tell.  So only one process at a time makes room (`lock_room`, from the choice to the
+unlink), and a segment of which a crash left two copies goes with both of them.
 """
 
 import os
+import time
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 from carojournal.cbor import encode_map
 from carojournal.errors import CorruptRecord, MalformedCBOR, SpoolFull
@@ -21,11 +27,26 @@ from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record, fi
 from carojournal.policy import segment_limit
 from carojournal.root import open_file
 
-__all__ = ["Victim", "describe", "encode_loss", "in_flight", "make_room", "remove", "usage"]
+__all__ = [
+    "ROOM_TRIES",
+    "Victim",
+    "describe",
+    "encode_loss",
+    "in_flight",
+    "lock_room",
+    "make_room",
+    "remove",
+    "unlock_room",
+    "usage",
+]
 
 SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"  # zstd skippable frame (RFC 8878 section 3.1.2); a packed file starts with one.
 _INVENTORY_BYTES_MAX = 1_048_576
 _IDENTITY = "journal"
+_ROOM_PAUSE_S = 0.000_5  # Making room takes about a millisecond.
+# Who was stopped while doing so must not stop everybody else: after 100 ms, ten time slices of a busy machine, a host
+# goes on without.  It then risks that a loss is told twice, which is better than not to record.
+ROOM_TRIES = 200
 
 
 class Victim:
@@ -75,10 +96,40 @@ def _size(entry: "os.DirEntry[str]") -> int:
         return 0
 
 
+def lock_room(root: str, tries: int = ROOM_TRIES) -> int:
+    """Take the lock of whoever makes room, an flock on the folder segments/; return its descriptor for `unlock_room`.
+
+    -1: it is held after *tries* of half a millisecond each, or there is nothing to lock.
+    """
+    try:
+        descriptor = os.open(f"{root}/segments", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return -1
+    for _ in range(tries):
+        try:
+            flock(descriptor, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_ROOM_PAUSE_S)
+        except OSError:
+            break
+        else:
+            return descriptor
+    os.close(descriptor)
+    return -1
+
+
+def unlock_room(descriptor: int) -> None:
+    """Give back what `lock_room` returned."""
+    if descriptor >= 0:
+        flock(descriptor, LOCK_UN)  # A child that was forked meanwhile has the descriptor too.
+        os.close(descriptor)
+
+
 def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> list[Victim]:
     """Return what must go before *lane* may start a segment; empty as long as there is room.
 
-    Raises SpoolFull if that would not suffice, OSError if the root cannot be listed.
+    The caller holds the lock (`lock_room`) until `remove` is done.  Raises SpoolFull if that would not suffice, OSError
+    if the root cannot be listed.
     """
     total = segment_limit(cap_bytes, lane)
     candidates = []
@@ -93,27 +144,52 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
             candidates.append((name[:16], folder != "packed", name, folder, size))
     if total <= cap_bytes:
         return []
-    victims = []
-    named = in_flight(root)
-    for _, _, name, folder, size in sorted(candidates):
+    victims: list[Victim] = []
+    named, gone = in_flight(root), set[bytes]()
+    left = sorted(candidates)
+    for at, (_, _, name, folder, size) in enumerate(left):
+        victim = _victim(os.path.join(root, folder, name), size, reason, named, gone)
+        if victim is not None:
+            total -= size
+            victims.append(victim)
         if total <= cap_bytes:
+            left = left[at + 1 :]
             break
-        path = os.path.join(root, folder, name)
-        try:
-            losses = describe(path)
-        except OSError:
-            continue
-        if any(segment in named or segment.hex().encode() in named for segment, *_ in losses):
-            continue
-        total -= size
-        payloads = []
-        for segment, first, last, events, carried in losses:
-            share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
-            payloads.append(encode_loss(reason, segment, first, last, events, share, carried))
-        victims.append(Victim(path, size, payloads))
     if total > cap_bytes:
         raise SpoolFull("make room in", root, None, "nothing may be evicted")
-    return victims
+    return [*victims, *_copies(root, left, gone)]
+
+
+def _victim(path: str, size: int, reason: str, named: bytes, gone: set[bytes]) -> "Victim | None":
+    """Return the file as a victim, None if it must stay; *gone* are the segments that go, of which each counts once."""
+    try:
+        losses = describe(path)
+    except OSError:
+        return None
+    if any(segment in named or segment.hex().encode() in named for segment, *_ in losses):
+        return None
+    payloads = []
+    for segment, first, last, events, carried in losses:
+        if segment in gone:
+            continue
+        gone.add(segment)
+        share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
+        payloads.append(encode_loss(reason, segment, first, last, events, share, carried))
+    return Victim(path, size, payloads)
+
+
+def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[bytes]) -> list[Victim]:
+    """Return the files among *left* that hold nothing but segments which go anyway: what a killed `compact` left."""
+    found = []
+    for _, is_closed, name, folder, size in left:
+        path = os.path.join(root, folder, name)
+        try:
+            segments = {bytes.fromhex(name[17:49])} if is_closed else {loss[0] for loss in describe(path)}
+        except (OSError, ValueError):
+            continue
+        if segments and segments <= gone:
+            found.append(Victim(path, size, []))
+    return found
 
 
 def remove(victims: list[Victim]) -> None:

@@ -188,6 +188,65 @@ def test_all_lanes_together_fit_any_cap(cap):
     assert sum(policy.segment_limit(cap, lane) for lane in range(lanes.LANES_MAX)) <= cap
 
 
+def test_one_at_a_time_makes_room(journal, root):
+    assert spool.lock_room(root) == -1, "nothing is there yet"
+    journal.record("session_start", caro_version="1.1.0", os="linux")
+    room = spool.lock_room(root)
+    assert room >= 0
+    assert spool.lock_room(root, 2) == -1
+    spool.unlock_room(room)
+    again = spool.lock_room(root)
+    assert again >= 0
+    spool.unlock_room(again)
+
+
+def test_who_makes_room_holds_the_lock_until_the_files_are_gone(small, root, clock, generated, monkeypatch):
+    remove, held = spool.remove, []
+
+    def looked(victims):
+        held.append(spool.lock_room(root, 1) == -1)
+        remove(victims)
+
+    monkeypatch.setattr(spool, "remove", looked)
+    fill(small, clock, 3_000, generated)
+    assert set(held) == {True}
+    monkeypatch.undo()
+    room = spool.lock_room(root, 1)
+    assert room >= 0
+    spool.unlock_room(room)
+
+
+def test_a_host_goes_on_while_somebody_who_makes_room_is_stopped(small, root, clock, generated, monkeypatch):
+    monkeypatch.setattr(spool.time, "sleep", lambda _: None)
+    fill(small, clock, 1, generated)
+    room = spool.lock_room(root)
+    fill(small, clock, 500, generated)
+    spool.unlock_room(room)
+
+
+def test_a_loss_is_told_once_however_many_copies_go(small, root, clock, generated):
+    """A killed `compact` leaves a segment in two files."""
+    from carobatch.compact import compact
+    from carobatch.store import PackedStore
+
+    fill(small, clock, 400, generated)
+    folder = f"{root}/segments"
+    copies = {}
+    for name in os.listdir(folder):
+        with open(f"{folder}/{name}", "rb") as file:
+            copies[name] = file.read()
+    compact(root, PackedStore(root, CAP), clock.now_ms, 10**9)
+    assert os.listdir(folder) == []
+    for name, data in copies.items():
+        with open(f"{folder}/{name}", "wb") as file:
+            file.write(data)
+    [packed] = os.listdir(f"{root}/packed")
+    room = sum(spent for *_, spent in spool.usage(root)) - os.stat(f"{root}/lanes/0.seg").st_size
+    victims = spool.make_room(root, room + policy.segment_limit(room, 0) - 1, 0)
+    assert {os.path.basename(victim.path) for victim in victims} == {packed, *copies}
+    assert sorted(len(victim.payloads) for victim in victims) == [*[0] * len(copies), len(copies)]
+
+
 def test_an_unreadable_root_is_an_error_not_an_exception_of_record(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         spool.make_room(str(tmp_path / "none"), CAP, 0)

@@ -23,6 +23,7 @@ from carobatch import quarantine
 from carobatch.merge import day_and_consent, merge_small
 from carobatch.seal import seal_idle_lanes
 from carobatch.sections import section_of
+from carobatch.spared import spared
 from carobatch.store import SECTIONS_MAX, PackedStore
 from carojournal.durable import sync_directory
 from carojournal.errors import DamagedData
@@ -107,11 +108,11 @@ def _pack_closed(
             if size > store.file_bytes_max * _RATIO_GUESS or len(batch) >= SECTIONS_MAX:
                 if running:
                     running.result()
-                running = worker.submit(_pack, root, store, waiting.pop(key), done)
+                running = worker.submit(_pack_spared, root, store, waiting.pop(key), done)
     for batch in waiting.values():
         if running:
             running.result()
-        running = worker.submit(_pack, root, store, batch, done)
+        running = worker.submit(_pack_spared, root, store, batch, done)
     if running:
         running.result()
 
@@ -126,6 +127,14 @@ def _read(info: "SegmentInfo", done: Compaction) -> "Sectioned | None":
         done.problems.append((info.path, "recorded under a schema that this program does not know"))
         return None
     return section_of(info, data)
+
+
+def _pack_spared(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Sectioned]]", done: Compaction) -> None:
+    """Pack what of *batch* is still there: a copy of an evicted segment would be lost a second time."""
+    with spared(root, [info.segment for info, _ in batch]):
+        here = [(info, found) for info, found in batch if os.path.exists(info.path)]
+        if here:
+            _pack(root, store, here, done)
 
 
 def _pack(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Sectioned]]", done: Compaction) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carobatch.receipt import intersect, union
+from carobatch.spared import spared
 from carojournal import sent, spool
 from carojournal.closed import encode_closed
 from carojournal.codec import dumps
@@ -114,7 +115,15 @@ def reclaim(reader: "JournalReader", done: Accounted) -> tuple[int, int]:
                 files[info.path] = found
     if not files:
         return 0, 0
+    with spared(root, [segment for file in files.values() for segment in file.segments]):
+        return _remove(root, {path: file for path, file in files.items() if os.path.exists(path)})
+
+
+def _remove(root: str, files: dict[str, _File]) -> tuple[int, int]:
+    """Remove *files*, which nobody else removes meanwhile; return (files, bytes)."""
     gone = sorted({segment for file in files.values() for segment in file.segments})
+    if not gone:
+        return 0, 0
     _carry(root, gone, files)
     _list(root, gone)
     size = 0

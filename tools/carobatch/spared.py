@@ -1,0 +1,47 @@
+"""Segments that no host may evict for a moment, because carobatch is about to replace or remove their files.
+
+A note in outbox/ names them, and `spool.make_room` spares what is named there.  A host may have made its choice before
+the note was there: whoever makes room holds a lock until the files are gone, so once that lock was free, everybody who
+chooses from now on has seen the note.  What was evicted before is simply not there any more; the caller looks again.
+
+The note stands under batch.lock; one that a kill left behind is overwritten, or goes with the next upload.
+"""
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from carojournal.errors import JournalBusy
+from carojournal.sent import OUTBOX
+from carojournal.spool import lock_room, unlock_room
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["NOTE", "spared"]
+
+NOTE = "spared.tmp"  # No intent: readers of the outbox pass over names that end so.
+_TRIES = 4_000  # Two seconds; making room takes a millisecond.
+
+
+@contextlib.contextmanager
+def spared(root: str, segments: "Iterable[bytes]") -> "Iterator[None]":
+    """Keep hosts from evicting *segments* (uuids) until this is left; the caller holds batch.lock.
+
+    Raises JournalBusy if somebody makes room for two seconds, OSError.
+    """
+    folder = os.path.join(root, OUTBOX)
+    path = os.path.join(folder, NOTE)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(b"".join(b"%b\n" % segment.hex().encode() for segment in segments))
+        room = lock_room(root, _TRIES)
+        if room < 0 and os.path.isdir(os.path.join(root, "segments")):
+            raise JournalBusy("somebody is making room")
+        unlock_room(room)
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)

@@ -1,0 +1,128 @@
+"""A host of the soak: `python soak_writer.py ROOT HOME LOGS NUMBER EVENTS` appends as fast as it can.
+
+Until EVENTS events are kept or SIGTERM comes it goes through phases, each with a journal of its own, opened and closed:
+`record` one by one, `append_many`, and a `Collector` with its thread.  LOGS/acked-NUMBER gets the identity of every
+event that was answered for, LOGS/evicted-NUMBER the events of every file that it removed to make room, both as
+`soak_log` has them, and LOGS/count-NUMBER how many events are kept so far, after each phase.  Last it prints one line
+of JSON: {"kept", "logged", "dropped", "refused", "unlocked", "reasons"}; unlocked counts how often it made room without
+the lock for that, because somebody else held it for too long.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from itertools import cycle, islice
+from typing import Any
+
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *up) for up in (("..", ".."), ("..",))]
+
+from bench.batch_workload import drawn  # noqa: E402
+from carojournal import Collector, Journal, spool  # noqa: E402
+from carojournal.cbordecode import decode  # noqa: E402
+from faults.soak_log import RunLog  # noqa: E402
+
+__all__ = ["main"]
+
+_Events = Sequence[tuple[str, dict[str, object]]]
+_DRAWN = 4_000  # Different events; then they come again.
+_PHASE = 5_000  # Events of one phase: a journal lives for less than a second.
+_MANY = 100  # Events of one `append_many`.
+_QUEUE_MAX = 1_024
+
+
+class _Logged(Journal):
+    """A journal that writes down what it was answered under."""
+
+    log: RunLog
+
+    def _write(self, payloads: Sequence[bytes], now_ms: int) -> tuple[bytes, int]:
+        identity = super()._write(payloads, now_ms)
+        self.log.add(*identity, len(payloads))
+        return identity
+
+
+def _by_one(journal: Journal, events: _Events) -> int:
+    return sum(journal.record(name, **fields) for name, fields in events)
+
+
+def _by_many(journal: Journal, events: _Events) -> int:
+    kept = 0
+    for at in range(0, len(events), _MANY):
+        part = events[at : at + _MANY]
+        if journal.append_many(part) is not None:
+            kept += len(part)
+    return kept
+
+
+def _collected(journal: Journal, events: _Events) -> int:
+    """Queue as fast as the thread writes; what is queued is not kept yet, so the journal is asked for the number."""
+    before = journal.stats["recorded"]
+    with Collector(journal, queue_max=_QUEUE_MAX, deadline_s=60) as collector:
+        for at, (name, fields) in enumerate(events):
+            if at % _QUEUE_MAX == 0:
+                collector.flush(60)
+            collector.record(name, **fields)
+    return int(journal.stats["recorded"]) - int(before)  # type: ignore[call-overload]
+
+
+def _log_evictions(log: RunLog) -> None:
+    """Let *log* name the events of every file that is removed to make room."""
+    remove = spool.remove
+
+    def logged(victims: list[spool.Victim]) -> None:
+        remove(victims)
+        for payload in (payload for victim in victims for payload in victim.payloads):
+            loss: dict[str, Any] = decode(payload)
+            log.add(loss["segment"], loss["first_seq"], loss["events"])
+
+    spool.remove = logged
+
+
+def _count_unlocked(totals: Counter[str]) -> None:
+    lock_room = spool.lock_room
+
+    def counted(root: str, tries: int = spool.ROOM_TRIES) -> int:
+        descriptor = lock_room(root, tries)
+        totals["unlocked"] += descriptor < 0
+        return descriptor
+
+    spool.lock_room = counted
+
+
+def main(root: str, home: str, logs: str, number: str, events_max: int) -> None:
+    """Append, and print what is described above."""
+    going = True
+
+    def stop(*_: object) -> None:
+        nonlocal going
+        going = False
+
+    signal.signal(signal.SIGTERM, stop)
+    acked, evicted = RunLog(f"{logs}/acked-{number}"), RunLog(f"{logs}/evicted-{number}")
+    _log_evictions(evicted)
+    source = cycle(drawn(random.Random(int(number)), _DRAWN))
+    kept, totals, reasons = 0, Counter[str](unlocked=0), Counter[str]()
+    _count_unlocked(totals)
+    ways = cycle((_by_one, _by_many, _by_many, _collected))
+    progress = os.open(f"{logs}/count-{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    print(flush=True)
+    while going and kept < events_max:
+        with _Logged.open(root, environ={"HOME": home}, admin="/nonexistent", level="detailed") as journal:
+            assert isinstance(journal, _Logged)
+            journal.log = acked
+            kept += next(ways)(journal, list(islice(source, _PHASE)))
+            stats = journal.stats
+        totals.update({key: int(stats[key]) for key in ("dropped", "refused")})  # type: ignore[call-overload]
+        reasons.update(stats["reasons"])  # type: ignore[call-overload]
+        os.pwrite(progress, b"%020d" % kept, 0)
+    acked.close()
+    evicted.close()
+    print(json.dumps({"kept": kept, "logged": acked.events, **totals, "reasons": reasons}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:5], int(sys.argv[5]))
