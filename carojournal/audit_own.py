@@ -7,7 +7,7 @@ its size; a word is one of a closed list; a line closes with a checksum.  Anythi
 import re
 from hashlib import sha256
 
-from carojournal import drops, events, redact, refusal, scan
+from carojournal import drops, events, own_events, redact, refusal, scan
 from carojournal.audit_sources import is_own_name
 
 __all__ = ["KNOWN_KEYS", "README_SHA256", "foreign", "foreign_words", "is_own_text"]
@@ -24,8 +24,8 @@ _BOOKKEEPING = (
     *("accepted", "rejected", "conflicts", "field", "acknowledged"),
 )
 KNOWN_KEYS = frozenset(
-    {*_BOOKKEEPING, *events.ENVELOPE, *events.RECORDER_OWNED, *events.GROUPS, *events.EVENTS}
-    | {field for _, fields in events.EVENTS.values() for field in fields}
+    {*_BOOKKEEPING, *events.ENVELOPE, *events.RECORDER_OWNED, *events.GROUPS, *own_events.ALL_EVENTS}
+    | {field for _, fields in own_events.ALL_EVENTS.values() for field in fields}
     | {alias for aliases in events.FIELD_ALIASES.values() for alias in aliases}
 )
 
@@ -34,7 +34,7 @@ _DROPS_WORDS = {*drops.DROP_REASONS, *refusal.REASONS, *KNOWN_KEYS, redact.UNKNO
 _OWN_BYTES = {"session_id": 16, "run_id": 16, "segment": 16, "sha256": 32, "schema": 32, "checked": 32}
 _OWN_NUMBERS = frozenset(
     ("created", "consent", "timestamp", "bytes", "first_seq", "last_seq", "events", "seq", "count", "records", "size")
-    + ("runs", "times", "since", "until", *events.EVENTS)
+    + ("runs", "times", "since", "until", *own_events.ALL_EVENTS)
 )
 _OWN_NUMBER_MAX = 1 << 53  # Microseconds since 1970 stay below until 2255.
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -71,6 +71,9 @@ _OWN_LINE = re.compile(
     rf"done [0-9a-f]{{32}} \d{{1,16}} {_CRC}|"
     # the ledger of migrated rows: keyed hashes
     rf"taken [0-9a-f]{{32}} \d{{1,7}} (?:[0-9a-f]{{16}})* {_CRC}|"
+    # how far discards were told
+    rf"discards 1 {_CRC}|day \d{{1,6}} {_CRC}|(?:told|next) (?:refused|dropped|lost)_[a-z_]{{2,10}} \d{{1,20}} {_CRC}|"
+    rf"event [0-9a-f]{{32}} \d{{16}} \d{{1,13}} [0-9a-f]{{32}} [0-9a-f]{{32}} {_CRC}|"
     # lanes' locks, policy snapshot
     rf"[0-9a-f]{{32}} \d{{16}} \d{{1,13}} {_CRC}|files [0-9a-f:.-]{{1,64}} [0-9a-f:.-]{{1,64}}|crc {_CRC}|"
     r"(?:cap_bytes|consent_ms|prompt) \d{1,16}|"

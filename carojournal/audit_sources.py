@@ -36,7 +36,7 @@ _OWN_NAME = re.compile(
     r"carojournal-[0-9a-f]{8}-[0-9a-f]{4}-\d{6}(?:\.tar\.zst(?:\.age)?)?|"
     r"bundle-\d{6}\.json|acks\.json|receipt-[0-9a-f]{8}-\d{6}-[0-9a-f]{8}\.json(?:\.sig)?|"
     r"bagit\.txt|bag-info\.txt|(?:tag)?manifest-sha256\.txt|carojournal\.json|README(?:\.txt|\.md)?|"
-    r"journal|policy|drops|batch\.lock|deletion-requests|migrated|"
+    r"journal|policy|drops|discards|batch\.lock|deletion-requests|migrated|"
     r"lanes|segments|packed|outbox|receipts|received|sent|quarantine|data"
 )
 

@@ -17,7 +17,8 @@ from carojournal.migrate_ledger import LEDGER
 __all__ = ["ORDER", "Removal", "is_ours", "listed", "not_ours", "remove_folders", "survey"]
 
 ORDER = ("outbox", "lanes", "segments", "packed", "quarantine", "", "receipts", "sent")  # "": files in the root.
-_FILES = (drops.DROPS, LEDGER)
+_DISCARDS = "discards"  # How far carobatch has told what the counters say: without them it means nothing.
+_FILES = (drops.DROPS, LEDGER, _DISCARDS)
 _INDEX = "index.sqlite3"  # With its journals: sqlite appends "-wal", "-shm", "-journal".
 _KEPT = (policy.SNAPSHOT, f"{policy.SNAPSHOT}.tmp", BATCH_LOCK, deletion.REQUESTS)
 

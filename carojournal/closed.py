@@ -27,12 +27,15 @@ __all__ = ["NO_LANE", "close_lanes", "encode_closed"]
 NO_LANE = LANES_MAX  # One more than any lane's number.
 
 
-def encode_closed(segment: bytes, created_us: int, losses: "Iterable[bytes]", events: "Iterable[bytes]") -> bytes:
-    """Return a whole sealed segment recorded without consent: header, loss records, events (payloads), seal.
+def encode_closed(
+    segment: bytes, created_us: int, losses: "Iterable[bytes]", events: "Iterable[bytes]", consent_ms: int = 0
+) -> bytes:
+    """Return a whole sealed segment: header, loss records, events (payloads), seal.
 
-    *segment* is its uuid (16 bytes), *created_us* UTC microseconds.  Raises RecordTooLarge.
+    *segment* is its uuid (16 bytes), *created_us* UTC microseconds, *consent_ms* the time of the yes (UTC ms) under
+    which the events were recorded, 0 without one.  Raises RecordTooLarge.
     """
-    header = encode_header(segment, created_us, NO_LANE, 0, None)
+    header = encode_header(segment, created_us, NO_LANE, consent_ms, None)
     payloads = [*losses, *events]
     body = encode_start(segment, header, payloads)
     count = 1 + len(payloads)

@@ -10,7 +10,7 @@ big-endian), so that the events of one generation share it and nothing else of t
 
 from typing import TYPE_CHECKING
 
-from carojournal.events import EVENTS
+from carojournal.own_events import ALL_EVENTS
 from carojournal.record import derive_event_id
 from carojournal.times import utc_text
 
@@ -36,7 +36,7 @@ def document_view(value: "Mapping[str, object]") -> dict[str, object]:
     ordinal = value.get("generation")
     if isinstance(ordinal, int):
         view["generation_id"] = generation_id(run, ordinal)
-    for key, (_, _, _, group) in EVENTS[event][1].items():
+    for key, (_, _, _, group) in ALL_EVENTS[event][1].items():
         if key not in value:
             continue
         place = view.setdefault(group, {}) if group else view

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from carojournal import grammars, redact
 from carojournal.errors import UsageError
-from carojournal.events import ALIASES, EVENT_ALIASES, EVENTS, TYPES
+from carojournal.events import ALIASES, EVENT_ALIASES
+from carojournal.own_events import ALL_EVENTS, ALL_TYPES
 from carojournal.query import FIELDS, IDS, Query
 
 __all__ = ["event_choice", "id_prefix", "parse_filters"]
@@ -26,8 +27,8 @@ _GRAMMARS: dict[str, tuple[Callable[[str], bool], str]] = {
 def event_choice(text: str) -> str:
     """Return the canonical name of an event or alias.  Raises UsageError naming the events."""
     name = EVENT_ALIASES.get(text.strip(), text.strip())
-    if name not in EVENTS:
-        raise UsageError(f"an event is one of {', '.join(EVENTS)}")
+    if name not in ALL_EVENTS:
+        raise UsageError(f"an event is one of {', '.join(ALL_EVENTS)}")
     return name
 
 
@@ -76,10 +77,10 @@ def parse_filters(
 def _value(name: str, text: str) -> object:
     """Return the value of a field as it is stored."""
     kind = FIELDS.get(name, "count")
-    spec = TYPES[kind]
+    spec = ALL_TYPES[kind]
     if spec[0] == "words":
         kind = str(spec[1])
-        spec = TYPES[kind]
+        spec = ALL_TYPES[kind]
     if spec[0] == "enum":
         words: tuple[str, ...] = spec[1]  # type: ignore[assignment]
         word = ALIASES.get(kind, {}).get(text, text)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from carojournal import codec
 from carojournal.errors import JournalError, MalformedCBOR
-from carojournal.events import EVENTS
 from carojournal.index_rows import EVENT_NUMBERS, Block, FileRow, Unit
+from carojournal.own_events import ALL_EVENTS
 from carojournal.query import time_of
 from carojournal.scan import Scan, scan, scan_records
 from carojournal.segment_file import FILE_BYTES_MAX, open_file, resolve_uuid
@@ -62,7 +62,7 @@ class _Sums:
             return
         number, time_ms, session, run = facts
         if not self._blocks or (split and self._is_full()):
-            self.blocks().append(Block(offset, 0, seq, time_ms, time_ms, [0] * (len(EVENTS) + 1), b""))
+            self.blocks().append(Block(offset, 0, seq, time_ms, time_ms, [0] * (len(ALL_EVENTS) + 1), b""))
             self._records, self._runs = 0, set()
         block = self._blocks[-1]
         self._records += 1

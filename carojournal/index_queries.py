@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from carojournal.events import EVENTS
 from carojournal.index_rows import Block, Unit
+from carojournal.own_events import ALL_EVENTS
 from carojournal.query import Query
 from carojournal.segment_file import SegmentInfo
 
@@ -39,7 +39,7 @@ class Candidate:
 class Totals:
     """What the index knows of everything it covers; `rest` are the segments that have to be read."""
 
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EVENTS, 0))
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ALL_EVENTS, 0))
     others: int = 0
     sendable: int = 0
     oldest_ms: int | None = None
@@ -84,7 +84,7 @@ class Index:
     def totals(self) -> Totals:
         """Return counts and times of all that has rows."""
         totals = Totals(rest=list(self._rest))
-        names = list(EVENTS)
+        names = list(ALL_EVENTS)
         blocks = [(entry.unit, block) for entry in self._entries for block in entry.blocks]
         for unit, block in blocks:
             for name, count in zip(names, block.counts, strict=False):

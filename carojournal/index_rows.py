@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from carojournal.events import EVENTS
+from carojournal.own_events import ALL_EVENTS
 from carojournal.segment_file import SegmentInfo
 
 __all__ = ["EVENT_NUMBERS", "Block", "FileRow", "Unit", "indexable", "units_of"]
 
-EVENT_NUMBERS = {name: number for number, name in enumerate(EVENTS)}
+EVENT_NUMBERS = {name: number for number, name in enumerate(ALL_EVENTS)}
 FILE_BYTES_MIN = 16_384  # A row and a block take 150 bytes, 1 % of that.
 _COUNT_BYTES = 4
 

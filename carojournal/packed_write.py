@@ -9,7 +9,8 @@ from carojournal import zstd
 from carojournal.cbor import encode_text
 from carojournal.codec import dumps
 from carojournal.errors import RecordTooLarge
-from carojournal.events import EVENTS, SCHEMA_HASH
+from carojournal.events import SCHEMA_HASH
+from carojournal.own_events import ALL_EVENTS
 from carojournal.packed import INVENTORY_BYTES_MAX
 from carojournal.packed_header import VERSION
 
@@ -25,7 +26,7 @@ _HEADER_KEYS = (
     *("first_seq", "last_seq", "events", "runs", "gaps", "losses"),
 )
 # Counting marks in the bytes of checked events is exact but for identifiers that by chance (2**-96) contain one.
-_TYPES = {name: b"eevent" + encode_text(name) for name in EVENTS}
+_TYPES = {name: b"eevent" + encode_text(name) for name in ALL_EVENTS}
 _GAPS_CARRIED = ("damaged", "refused")  # "torn" was never acknowledged to a writer, "selection" is elsewhere.
 _TIME = re.compile(rb"itimestamp\x1b(.{8})", re.DOTALL)
 
@@ -37,7 +38,8 @@ def rules_hash() -> bytes:
     """
     package = os.path.dirname(os.path.abspath(__file__))
     digest = hashlib.sha256(SCHEMA_HASH)
-    names = ["events.py", "grammars.py", "payload_pattern.py", "redact.py", "refusal.py", "shape.py", "stored.py"]
+    names = ["events.py", "grammars.py", "own_events.py", "payload_pattern.py", "redact.py", "refusal.py"]
+    names += ["shape.py", "stored.py"]
     names += sorted(f"patterns/{name}" for name in os.listdir(f"{package}/patterns") if name.endswith((".py", ".txt")))
     for name in names:
         with open(f"{package}/{name}", "rb") as file:

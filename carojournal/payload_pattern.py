@@ -13,7 +13,7 @@ another century, say): the caller then asks `stored`, which decodes and gives re
 import re
 from typing import TYPE_CHECKING
 
-from carojournal import events
+from carojournal import events, own_events
 from carojournal.cbor import encode_int, encode_text
 from carojournal.codec import loads
 from carojournal.errors import MalformedCBOR
@@ -48,12 +48,13 @@ class _Pattern:
 
     def __init__(self, name: str) -> None:
         spec = compile_event(name)
-        assert spec is not None
         self.fields: list[_Field | None] = []
         self.texts: list[bool] = []
         self.known: set[bytes | None] = {None}
-        keys = sorted((*events.EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
-        parts = [self._part(name, key, field_of(spec, key)) for key in keys]
+        keys = sorted((*own_events.ALL_EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
+        if spec is None:
+            keys.remove("generation")  # No run of a host's is behind an event of the journal's own.
+        parts = [self._part(name, key, field_of(spec, key) if spec else _own_field(name, key)) for key in keys]
         self.full = 0xA0 + len(keys)
         assert self.full < 0xB8, "the head of a map with more keys takes two bytes"
         self.match = re.compile(b"." + b"".join(parts), re.DOTALL).match
@@ -72,7 +73,7 @@ class _Pattern:
             self.fields.append(None)
             self.texts.append(False)
             return b"(" + label + b"(?>" + _UINT + b"))?+"
-        kind = events.TYPES[events.EVENTS[name][1][key][0]]
+        kind = own_events.ALL_TYPES[own_events.ALL_EVENTS[name][1][key][0]]
         words = [re.escape(encode_text(word)) for word in kind[1]] if kind[0] == "enum" else []  # type: ignore[attr-defined]
         value = {
             "enum": b"|".join(words),
@@ -116,6 +117,15 @@ class _Pattern:
         return head == self.full - groups.count(None)
 
 
+def _own_field(name: str, key: str) -> "_Field | None":
+    """Return for a field of an own event what `field_of` returns for the others; None for one of the envelope."""
+    declared = own_events.OWN_EVENTS[name][1].get(key)
+    if declared is None:
+        return None
+    kind, level, required, _ = declared
+    return key, 0, level, required, own_events.admitter(key, kind)
+
+
 def _value(raw: bytes) -> object:
     """Return what *raw* encodes; None, which no field admits, if that cannot be said."""
     if raw[0] < 0x1C:
@@ -137,7 +147,7 @@ def _pattern(data: bytes, at: int) -> _Pattern | None:
         return None
     name = data[mark + 1 : mark + 1 + (data[mark] & 31)]
     found = _patterns.get(name)
-    if found is None and name.isascii() and name.decode() in events.EVENTS:
+    if found is None and name.isascii() and name.decode() in own_events.ALL_EVENTS:
         found = _patterns[name] = _Pattern(name.decode())
     if found is not None and len(_starts) < _STARTS_MAX:
         _starts[data[at + 1 : at + 9]] = found

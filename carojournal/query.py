@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from carojournal.cbor import encode, encode_text
-from carojournal.events import EVENTS, TYPES
+from carojournal.own_events import ALL_EVENTS, ALL_TYPES
 
 if TYPE_CHECKING:
     from carojournal.reader import Record
@@ -20,8 +20,8 @@ IDS = ("session_id", "run_id", "event_id")  # Matched by prefix, in hexadecimal.
 CLOCK_SLACK_MS = 60_000  # How far a clock may be set back, or a writer be late, before the merge shows it.
 
 # Field -> type, over all events: a name means the same wherever it occurs.
-FIELDS: dict[str, str] = {name: spec[0] for _, declared in EVENTS.values() for name, spec in declared.items()}
-assert all(FIELDS[name] == spec[0] for _, declared in EVENTS.values() for name, spec in declared.items())
+FIELDS: dict[str, str] = {name: spec[0] for _, declared in ALL_EVENTS.values() for name, spec in declared.items()}
+assert all(FIELDS[name] == spec[0] for _, declared in ALL_EVENTS.values() for name, spec in declared.items())
 
 _TIMESTAMP = b"itimestamp\x1b"
 
@@ -56,9 +56,11 @@ class Query:
     @property
     def possible_events(self) -> frozenset[str] | None:
         """The events that can match, None for all: those asked for which have every field asked for."""
-        named = self.events or frozenset(EVENTS)
+        named = self.events or frozenset(ALL_EVENTS)
         asked = set(self.fields) - {"generation"}
-        return frozenset(name for name in named if asked <= EVENTS[name][1].keys()) if self.events or asked else None
+        if not self.events and not asked:
+            return None
+        return frozenset(name for name in named if asked <= ALL_EVENTS[name][1].keys())
 
     def _signs(self) -> Iterator[tuple[bytes, ...]]:
         """Yield, for every condition, bytes of which a matching payload holds one: encodings are deterministic.
@@ -72,7 +74,7 @@ class Query:
                 mark = encode_text(name) + b"P"
                 yield tuple(mark + bytes.fromhex(text[: len(text) // 2 * 2]) for text in self.ids[name])
         for name, values in self.fields.items():
-            if FIELDS.get(name) is None or TYPES[FIELDS[name]][0] != "words":
+            if FIELDS.get(name) is None or ALL_TYPES[FIELDS[name]][0] != "words":
                 yield tuple(encode_text(name) + encode(value) for value in values)
 
     def matches(self, record: "Record") -> bool:

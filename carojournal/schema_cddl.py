@@ -7,7 +7,7 @@ that encodings are deterministic (RFC 8949 section 4.2.1), and that large number
 
 from typing import TYPE_CHECKING
 
-from carojournal import events, grammars, schema_docs
+from carojournal import events, grammars, own_events, schema_docs
 from carojournal.frame import PAYLOAD_BYTES_MAX, RECORD_OVERHEAD_BYTES
 from carojournal.redact import GENERATION_MAX
 from carojournal.schema_json import ERROR_CODE_PATTERN, VERSION_PATTERN, int_ranges, scores
@@ -131,7 +131,7 @@ def _control(record: str) -> str:
 
 
 def _event(event: str) -> str:
-    _, fields = events.EVENTS[event]
+    _, fields = own_events.ALL_EVENTS[event]
     members = [("event", f'"{event}"', True), ("timestamp", "timestamp", True), ("session_id", "id", True)]
     members += [("run_id", "id", True), ("generation", "generation", False)]
     members += [(field, _name(kind), required) for field, (kind, _, required, _) in fields.items()]
@@ -142,13 +142,13 @@ def cddl() -> str:
     """Return the CDDL of a framed record and its payloads."""
     parts = [f"; carojournal, schema version {events.SCHEMA_VERSION}.  Generated from carojournal/events.py.\n", _FRAME]
     parts += [_control(record) for record in _CONTROL]
-    parts.append(_choice("event", map(_name, events.EVENTS)) + "\n")
-    parts += [_event(event) for event in events.EVENTS]
+    parts.append(_choice("event", map(_name, own_events.ALL_EVENTS)) + "\n")
+    parts += [_event(event) for event in own_events.ALL_EVENTS]
     parts.append("; Common to several records")
     parts.append("id = bytes .size 16")
     parts.append("timestamp = uint  ; UTC milliseconds since 1970")
     parts.append(f"generation = 1..{GENERATION_MAX}")
     parts.append('loss-reason = tstr .regexp "[a-z][a-z_]{0,31}"\n')
     parts.append("; Types of the events' fields")
-    parts += [_KINDS[str(spec[0])](_name(kind), spec) for kind, spec in events.TYPES.items()]
+    parts += [_KINDS[str(spec[0])](_name(kind), spec) for kind, spec in own_events.ALL_TYPES.items()]
     return "\n".join(parts) + "\n"

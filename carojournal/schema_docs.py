@@ -9,9 +9,9 @@ A reason names a question about caro that the field answers.  A field for which 
 schema: `undocumented` lists such fields, and a test keeps that list empty.
 """
 
-from carojournal import events
+from carojournal import events, own_events
 
-__all__ = ["CONTROL_DOCS", "ENVELOPE_DOCS", "EVENT_DOCS", "FIELD_DOCS", "IGNORED_DOCS", "undocumented"]
+__all__ = ["CONTROL_DOCS", "ENVELOPE_DOCS", "EVENT_DOCS", "FIELD_DOCS", "IGNORED_DOCS", "OWN_DOCS", "undocumented"]
 
 EVENT_DOCS: dict[str, tuple[str, str]] = {
     "session_start": (
@@ -37,6 +37,10 @@ EVENT_DOCS: dict[str, tuple[str, str]] = {
     "error_occurred": (
         "Something failed inside caro.",
         "Tells which part fails how often, by category only; no message, path or stack trace is recorded.",
+    ),
+    "journal_health": (
+        "Since the last such event, events or fields were refused, could not be written, or were lost.",
+        "Says how far all other figures can be believed: powers of ten by broad reason, nothing of what is missing.",
     ),
 }
 
@@ -111,6 +115,20 @@ FIELD_DOCS: dict[str, dict[str, tuple[str, str]]] = {
         "recoverable": ("whether caro went on", "separates nuisances from crashes"),
         "fallback_attempted": ("whether another backend was tried", "shows whether falling back helps"),
     },
+    "journal_health": {
+        "total": ("how many in all", "is the share of events that an analysis does not see"),
+        "refused_unknown": ("events or fields that the schema does not know", "shows a host of another version"),
+        "refused_value": ("values that no field may hold", "shows a host that hands over what it must not"),
+        "refused_id": ("ids that this recorder did not issue", "shows a host that makes up its own ids"),
+        "dropped_full": ("for want of space", "shows disks and spools that are too small"),
+        "dropped_denied": ("where the journal may not be written", "shows broken installations"),
+        "dropped_busy": ("when lanes, queue or descriptors were used up", "shows limits that are too tight"),
+        "dropped_time": ("while the clock could not be right", "explains machines without events"),
+        "dropped_io": ("for other errors of the operating system", "shows failing disks"),
+        "dropped_bug": ("for mistakes of the journal's own", "is what we have to mend first"),
+        "lost_evicted": ("removed to keep the journal within its bound", "shows a bound that is too small"),
+        "lost_corrupt": ("unreadable by damage", "shows how often files are damaged"),
+    },
 }
 
 ENVELOPE_DOCS: dict[str, tuple[str, str, str]] = {
@@ -140,6 +158,11 @@ ENVELOPE_DOCS: dict[str, tuple[str, str, str]] = {
 # What the keys of events.RECORDER_OWNED do when a caller gives them.
 IGNORED_DOCS = (
     "A caller that sends one of these has it ignored: an identifier or time that the recorder did not make is not kept."
+)
+
+OWN_DOCS = (
+    "Recorded by `carobatch run` alone, at most once a day, and only if there is something to tell; from a host it is"
+    " refused as an unknown event."
 )
 
 CONTROL_DOCS: dict[str, tuple[str, dict[str, str]]] = {
@@ -181,8 +204,8 @@ CONTROL_DOCS: dict[str, tuple[str, dict[str, str]]] = {
 
 def undocumented() -> list[str]:
     """Return what stands in only one of schema and documentation, as "event", "event.field" or an envelope key."""
-    declared = {f"{event}.{field}" for event, (_, fields) in events.EVENTS.items() for field in fields}
+    declared = {f"{event}.{field}" for event, (_, fields) in own_events.ALL_EVENTS.items() for field in fields}
     described = {f"{event}.{field}" for event, fields in FIELD_DOCS.items() for field in fields}
-    declared |= set(events.EVENTS) | {f"<{key}>" for key in events.ENVELOPE}
+    declared |= set(own_events.ALL_EVENTS) | {f"<{key}>" for key in events.ENVELOPE}
     described |= set(EVENT_DOCS) | {f"<{key}>" for key in ENVELOPE_DOCS}
     return sorted(declared ^ described)

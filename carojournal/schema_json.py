@@ -10,7 +10,7 @@ Wider than `redact.check` in three places, because JSON Schema cannot say it: a 
 
 from typing import TYPE_CHECKING
 
-from carojournal import events, grammars, schema_docs
+from carojournal import events, grammars, own_events, schema_docs
 from carojournal.redact import GENERATION_MAX
 from carojournal.shape import TEXT_BYTES_MAX
 
@@ -112,7 +112,7 @@ _ENVELOPE: dict[str, Schema] = {
 
 
 def _event(name: str) -> Schema:
-    _, fields = events.EVENTS[name]
+    _, fields = own_events.ALL_EVENTS[name]
     what, why = schema_docs.EVENT_DOCS[name]
     properties: Schema = {"event": {"const": name}}
     properties |= {key: {"$ref": f"#/$defs/{key}"} for key in _ENVELOPE}
@@ -142,12 +142,12 @@ def json_schema() -> Schema:
     about = {key: means for key, (_, means, _) in schema_docs.ENVELOPE_DOCS.items()}
     about["event_id"] = "derived from the identity of the record, not stored: the same in exports, bundles and uploads"
     definitions: Schema = {key: {**spec, "description": about[key]} for key, spec in _ENVELOPE.items()}
-    definitions |= {kind: _KINDS[str(spec[0])](spec) for kind, spec in events.TYPES.items()}
-    definitions |= {name: _event(name) for name in events.EVENTS}
+    definitions |= {kind: _KINDS[str(spec[0])](spec) for kind, spec in own_events.ALL_TYPES.items()}
+    definitions |= {name: _event(name) for name in own_events.ALL_EVENTS}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:carojournal:events:v{events.SCHEMA_VERSION}",
         "title": f"One event of a carojournal, schema version {events.SCHEMA_VERSION}, in its JSON view",
-        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in events.EVENTS],
+        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in own_events.ALL_EVENTS],
         "$defs": definitions,
     }

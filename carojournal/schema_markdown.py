@@ -3,7 +3,7 @@
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from carojournal import events, grammars, schema_docs
+from carojournal import events, grammars, own_events, schema_docs
 from carojournal.refusal import REASONS
 from carojournal.schema_json import int_ranges
 from carojournal.shape import TEXT_BYTES_MAX
@@ -38,7 +38,7 @@ _GRAMMARS = {
 
 def values(kind: str) -> str:
     """Return in one line what a field of type *kind* may hold."""
-    spec = events.TYPES[kind]
+    spec = own_events.ALL_TYPES[kind]
     shape = str(spec[0])
     if shape == "enum":
         return ", ".join(f"`{word}`" for word in spec[1])  # type: ignore[attr-defined]
@@ -66,21 +66,22 @@ def _aliases(pairs: dict[str, str], name: str) -> str:
 
 
 def _event(event: str) -> str:
-    level, fields = events.EVENTS[event]
+    level, fields = own_events.ALL_EVENTS[event]
     what, why = schema_docs.EVENT_DOCS[event]
     rows = []
     for field, (kind, lowest, required, group) in fields.items():
         means, reason = schema_docs.FIELD_DOCS[event][field]
         names = [f"`{group}.{field}`"] if group else []
-        names += filter(None, [_aliases(events.FIELD_ALIASES[event], field)])
+        names += filter(None, [_aliases(events.FIELD_ALIASES.get(event, {}), field)])
         given = "required" if required else "optional"
         rows.append((f"`{field}`", means, f"*{kind}*", events.LEVELS[lowest], given, reason, ", ".join(names)))
     aliases = _aliases(events.EVENT_ALIASES, event)
+    said = f"Aliases: {aliases}." if event in events.EVENTS else schema_docs.OWN_DOCS
     return "\n".join(
         (
             f"## `{event}`\n",
             f"{what} {why}\n",
-            f"Kept from level `{events.LEVELS[level]}` on. Aliases: {aliases}.\n",
+            f"Kept from level `{events.LEVELS[level]}` on. {said}\n",
             _table(("field", "what it is", "type", "level", "given", "why: it ...", "also written"), rows),
         )
     )
@@ -88,7 +89,7 @@ def _event(event: str) -> str:
 
 def _types() -> str:
     rows = []
-    for kind in events.TYPES:
+    for kind in own_events.ALL_TYPES:
         aliases = ", ".join(f"`{alias}` = `{word}`" for alias, word in events.ALIASES.get(kind, {}).items())
         rows.append((f"*{kind}*", values(kind), aliases))
     return "## Types\n\n" + _table(("type", "allowed values", "aliases"), rows)
@@ -142,6 +143,6 @@ def _reasons() -> str:
 def events_markdown() -> str:
     """Return the text of EVENTS.md."""
     parts = [_HEAD.format(version=events.SCHEMA_VERSION)]
-    parts += [_event(event) for event in events.EVENTS]
+    parts += [_event(event) for event in own_events.ALL_EVENTS]
     parts += [_types(), _words(), _recorder(), _control(), _reasons()]
     return "\n".join(parts)

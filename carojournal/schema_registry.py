@@ -1,6 +1,6 @@
 """Which schemas exist: the chained list of every released version, and the hash that names one.
 
-    schema hash = SHA-256 of the canonical CBOR of [SCHEMA_VERSION, EVENTS, TYPES]
+    schema hash = SHA-256 of the canonical CBOR of [SCHEMA_VERSION, EVENTS, TYPES], the journal's own events included
     entry hash  = SHA-256(previous entry's hash (32 bytes, first: zeros) + version (4 bytes, big-endian) + schema hash)
 
 The schema hash covers what a stored record may hold: every event, field, type, range, level and the order of an enum's
@@ -23,20 +23,30 @@ import hashlib
 import json
 import os
 
-from carojournal import events
+from carojournal import events, own_events
 from carojournal.errors import DamagedData
 
-__all__ = ["REGISTRY_PATH", "chained", "entry_hash", "is_known_schema", "read_registry", "schema_hash"]
+__all__ = [
+    "REGISTRY_PATH",
+    "chained",
+    "entry_hash",
+    "is_contained",
+    "is_known_schema",
+    "read_registry",
+    "schema_hash",
+]
 
 REGISTRY_PATH = os.path.join(os.path.dirname(__file__), "schema", "registry.json")
 NO_ENTRY = bytes(32)  # Stands before the first entry.
+# Earlier schemas that the present one only adds to: what it refuses, they refused.  A test compares their JSON Schemas.
+_CONTAINED = frozenset((bytes.fromhex("f096de0bce911d9017a229a98a4dbc743a57306dddd8b465e1f168cffc561c02"),))
 
 
 def schema_hash() -> bytes:
     """Return the SHA-256 (32 bytes) of the schema that this package contains."""
     from carojournal.codec import dumps
 
-    return hashlib.sha256(dumps([events.SCHEMA_VERSION, events.EVENTS, events.TYPES])).digest()
+    return hashlib.sha256(dumps([events.SCHEMA_VERSION, own_events.ALL_EVENTS, own_events.ALL_TYPES])).digest()
 
 
 def entry_hash(previous: bytes, version: int, schema: bytes) -> bytes:
@@ -70,6 +80,14 @@ def read_registry(path: str = REGISTRY_PATH) -> list[tuple[int, bytes]]:
     if not whole or [version for version, _ in released] != list(range(1, len(released) + 1)):
         raise DamagedData(path, 0, "the chain of entry hashes is broken")
     return released
+
+
+def is_contained(schema: bytes) -> bool:
+    """Tell whether the present allowlist admits every event that the one named *schema* admitted.
+
+    Only then is an event under that schema which it refuses one that should never have been recorded.
+    """
+    return schema == events.SCHEMA_HASH or schema in _CONTAINED
 
 
 @functools.cache

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carojournal import drops, policy, spool
-from carojournal.events import EVENTS, LEVELS
+from carojournal.events import LEVELS
+from carojournal.own_events import ALL_EVENTS
 
 if TYPE_CHECKING:
     from carojournal.index_queries import Totals
     from carojournal.reader import JournalReader, SegmentInfo
 
-__all__ = ["Batches", "Kept", "Status", "gather"]
+__all__ = ["Batches", "Kept", "Status", "gather", "losses_by_reason"]
 
 
 @dataclass(slots=True)
@@ -159,7 +160,7 @@ def _kept(root: str, *, may_write: bool) -> tuple[Kept, dict[str, tuple[int, int
 
     reader = JournalReader(root)
     infos = reader.segments()
-    kept = Kept(dict.fromkeys(EVENTS, 0))
+    kept = Kept(dict.fromkeys(ALL_EVENTS, 0))
     for info in infos:
         kept.segments[info.state] = kept.segments.get(info.state, 0) + 1
     rest: Iterable[SegmentInfo] = infos
@@ -169,7 +170,7 @@ def _kept(root: str, *, may_write: bool) -> tuple[Kept, dict[str, tuple[int, int
         kept.oldest_ms, kept.newest_ms = totals.oldest_ms, totals.newest_ms
         rest = totals.rest
     _count(reader, rest, kept)
-    losses = _losses(reader)
+    losses = losses_by_reason(reader)
     for found in reader.damage:
         if found.torn:
             kept.torn_bytes += found.size
@@ -191,7 +192,7 @@ def _count(reader: "JournalReader", infos: "Iterable[SegmentInfo]", kept: Kept) 
     from carojournal.index_build import event_facts
     from carojournal.packed_streams import PackedStreams
 
-    names = list(EVENTS)
+    names = list(ALL_EVENTS)
     streams = PackedStreams()
     for info in infos:
         for record in reader.of_segment(info, streams):
@@ -210,7 +211,7 @@ def _count(reader: "JournalReader", infos: "Iterable[SegmentInfo]", kept: Kept) 
             kept.newest_ms = time_ms if kept.newest_ms is None else max(kept.newest_ms, time_ms)
 
 
-def _losses(reader: "JournalReader") -> dict[str, tuple[int, int, int]]:
+def losses_by_reason(reader: "JournalReader") -> dict[str, tuple[int, int, int]]:
     """Return (segments, events, bytes) lost by reason, with the sums that evicted segments had carried."""
     sums: dict[str, tuple[int, int, int]] = {}
     for loss in reader.losses():

@@ -5,11 +5,17 @@ bounds, no alias, nothing that `redact.check` would change, in deterministic enc
 after one match of a pattern (`payload_pattern`); the others are decoded here, judged, and refused with reasons.
 """
 
+from typing import TYPE_CHECKING
+
 from carojournal import codec, redact, refusal
 from carojournal.errors import MalformedCBOR
 from carojournal.events import DETAILED, ENVELOPE
+from carojournal.own_events import OWN_EVENTS, refusals_of
 from carojournal.payload_pattern import payload_end
 from carojournal.redact import GENERATION_MAX, UNKNOWN
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["REASONS", "TIME_MS_MAX", "TIME_MS_MIN", "Refusals", "check_payload", "check_stored"]
 
@@ -51,9 +57,16 @@ def _check_slowly(payload: bytes) -> Refusals | None:
     if type(value) is not dict:
         return ((UNKNOWN, UNKNOWN, "type"),)
     event = value.get("event")
+    if type(event) is str and event in OWN_EVENTS:
+        return (*_envelope(event, value), *refusals_of(event, value)) or None
     name = redact.event_name(event)
     if name is None or event != name:
         return ((UNKNOWN, UNKNOWN, "unknown_event"),)
+    return _check_hosts(name, value, payload)
+
+
+def _check_hosts(name: str, value: "dict[str, Any]", payload: bytes) -> Refusals | None:
+    """Return why an event of a host's is not what the recorder would have written."""
     refusals = _envelope(name, value)
     fields = {key: part for key, part in value.items() if key not in ENVELOPE}
     found = redact.check(name, fields, DETAILED)

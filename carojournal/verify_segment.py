@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from carojournal import codec
 from carojournal.errors import DamagedData, MalformedCBOR
-from carojournal.events import SCHEMA_HASH
 from carojournal.frame import FIRST_RECORD_OFFSET, RECORD_OVERHEAD_BYTES
 from carojournal.record import is_ours
-from carojournal.schema_registry import is_known_schema
+from carojournal.schema_registry import is_contained, is_known_schema
 from carojournal.segment_file import CLOSED_NAME, Damage, SegmentInfo
 from carojournal.stored import check_payload
 
@@ -108,7 +107,7 @@ def _judge(payload: bytes, schema: bytes, *, first: bool) -> tuple[str | None, s
         return "payload", ""
     if "event" in value:
         # Only the schema under which an event was recorded can refuse it.
-        return ("refused" if schema == SCHEMA_HASH else None), "event"
+        return ("refused" if is_contained(schema) else None), "event"
     kind = str(value["record"])
     return ("payload" if first != (kind == "header") else None), kind
 

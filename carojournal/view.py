@@ -9,7 +9,8 @@ of another writer may hold what the schema does not know: it is shown, in order 
 
 from typing import TYPE_CHECKING
 
-from carojournal.events import ENVELOPE, EVENTS
+from carojournal.events import ENVELOPE
+from carojournal.own_events import ALL_EVENTS
 from carojournal.times import utc_text
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def event_view(value: "Mapping[str, object]", event_id: str) -> dict[str, object
     }
     if "generation" in value:
         view["generation"] = _plain(value["generation"])
-    declared = EVENTS[event][1] if type(event) is str and event in EVENTS else {}
+    declared = ALL_EVENTS[event][1] if type(event) is str and event in ALL_EVENTS else {}
     for key in declared:
         if key in value:
             view[key] = _plain(value[key])

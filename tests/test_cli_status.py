@@ -14,8 +14,8 @@ from terminals import on_terminal
 import carojournal
 from carojournal import Journal, policy
 from carojournal.cli import main
-from carojournal.events import EVENTS
 from carojournal.index import INDEX
+from carojournal.own_events import ALL_EVENTS
 from carojournal.status import gather
 
 STRACE = ("strace", "-f", "-e", "trace=network,openat,creat,mkdir,rename,link", "-o")
@@ -121,7 +121,7 @@ def test_counts_times_and_bytes_are_those_of_the_files(view, root):
     events = by_hand(root)
     names = [row[3]["event"] for row in events]
     found = view()
-    assert found["counts"] == {name: names.count(name) for name in EVENTS}
+    assert found["counts"] == {name: names.count(name) for name in ALL_EVENTS}
     assert found["events"] == found["pending"] == len(events)
     assert found["sendable"] == 0, "nobody said yes"
     assert found["oldest"].startswith("2026-09-")

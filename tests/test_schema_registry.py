@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 
 import cbor2
@@ -9,14 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carojournal import events
+from carojournal import events, own_events
 from carojournal.errors import DamagedData
-from carojournal.schema_registry import REGISTRY_PATH, chained, entry_hash, is_known_schema, read_registry, schema_hash
+from carojournal.schema_registry import (
+    REGISTRY_PATH,
+    chained,
+    entry_hash,
+    is_contained,
+    is_known_schema,
+    read_registry,
+    schema_hash,
+)
 
 
 def test_the_constant_is_the_hash_of_the_schema():
     """Computed here the way the docstring says, with cbor2 and hashlib alone."""
-    encoded = cbor2.dumps([events.SCHEMA_VERSION, events.EVENTS, events.TYPES], canonical=True)
+    everything = {**events.EVENTS, **own_events.OWN_EVENTS}
+    types = {**events.TYPES, **own_events.OWN_TYPES}
+    encoded = cbor2.dumps([events.SCHEMA_VERSION, everything, types], canonical=True)
     assert hashlib.sha256(encoded).digest() == schema_hash() == events.SCHEMA_HASH
 
 
@@ -26,6 +37,19 @@ def test_the_newest_entry_is_this_schema():
 
 def test_known_is_what_the_registry_lists():
     assert all(is_known_schema(schema) for _, schema in read_registry())
+
+
+def definitions(version):
+    with open(os.path.join(os.path.dirname(REGISTRY_PATH), f"events-v{version}.schema.json"), encoding="utf-8") as file:
+        return json.load(file)["$defs"]
+
+
+def test_a_schema_is_contained_if_every_definition_of_it_still_stands():
+    """Only then does a refusal by today's allowlist mean that an event of that time should not be there."""
+    now = definitions(events.SCHEMA_VERSION)
+    for version, schema in read_registry():
+        assert is_contained(schema) == (definitions(version).items() <= now.items())
+    assert not is_contained(bytes(32))
 
 
 @given(st.binary(max_size=40))

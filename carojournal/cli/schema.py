@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from carojournal import events
+from carojournal import events, own_events
 from carojournal.cli.output import count_text, is_terminal, table, uses_color
 from carojournal.errors import UsageError
 
@@ -44,8 +44,8 @@ def _print() -> None:
     released = ((f"{version}", known.hex(), _mark(known)) for version, known in read_registry())
     print("\n".join(table(("version", "SHA-256 of the schema", ""), released, terminal=terminal, color=color)))
     if terminal:
-        fields = sum(len(declared) for _, declared in events.EVENTS.values())
-        print(f"\n{count_text(len(events.EVENTS), 'event')}, {count_text(fields, 'field')}; * is required\n")
+        fields = sum(len(declared) for _, declared in own_events.ALL_EVENTS.values())
+        print(f"\n{count_text(len(own_events.ALL_EVENTS), 'event')}, {count_text(fields, 'field')}; * is required\n")
     headings = ("event", "field", "level", "values")
     print("\n".join(table(headings, _rows(terminal=terminal), terminal=terminal, color=color)))
 
@@ -58,7 +58,7 @@ def _rows(*, terminal: bool) -> "Iterator[tuple[str, str, str, str]]":
     """Yield a row for each field; on a terminal an event is named once."""
     from carojournal.schema_markdown import values
 
-    for event, (_, fields) in events.EVENTS.items():
+    for event, (_, fields) in own_events.ALL_EVENTS.items():
         named = event
         for field, (kind, level, required, _) in fields.items():
             allowed = values(kind).replace("`", "").replace("*", "")

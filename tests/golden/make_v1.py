@@ -15,6 +15,7 @@ import zlib
 import cbor2
 
 NOW_MS = 1_790_000_000_000  # 2026-09-21T13:33:20Z
+# The first released schema: what was written under it stays readable, and is what the files on disk name.
 SCHEMA = bytes.fromhex("f096de0bce911d9017a229a98a4dbc743a57306dddd8b465e1f168cffc561c02")
 
 
@@ -102,9 +103,10 @@ EVENTS = [
 ]
 
 
-def files():
-    """Return name -> bytes of every golden file."""
-    values = [HEADER, *EVENTS]
+def files(schema=SCHEMA):
+    """Return name -> bytes of every golden file; *schema* is the hash that the headers name."""
+    header = {**HEADER, "schema": schema}
+    values = [header, *EVENTS]
     opened = segment(serial(SEGMENT), values)
     lock = f"{serial(SEGMENT).hex()} {NOW_MS * 1000:016d} {0:013d}"
     loss = {
@@ -117,7 +119,7 @@ def files():
         "bytes": 249_911,
         "carried": [{"reason": "evicted", "segments": 3, "events": 2_400, "bytes": 749_001}],
     }
-    after_loss = {**HEADER, "segment": serial(9), "previous": [serial(8), 900, 249_950], "consent": NOW_MS - 5}
+    after_loss = {**header, "segment": serial(9), "previous": [serial(8), 900, 249_950], "consent": NOW_MS - 5}
     with_loss = [after_loss, loss, EVENTS[3]]
     return {
         "open.seg": opened,

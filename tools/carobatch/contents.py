@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from carobatch.sections import recheck_section
 from carojournal.cbor import encode_text
 from carojournal.errors import DamagedData
-from carojournal.events import EVENTS
+from carojournal.own_events import ALL_EVENTS
 from carojournal.packed import iter_content
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Contents", "compare", "read_contents"]
 
-_MARKS = {name: b"eevent" + encode_text(name) for name in EVENTS}
+_MARKS = {name: b"eevent" + encode_text(name) for name in ALL_EVENTS}
 _TIME = re.compile(rb"itimestamp\x1b(.{8})", re.DOTALL)
 _EQUAL = ("segment", "created", "lane", "consent", "schema", "events", "runs", "gaps")
 

@@ -1,5 +1,6 @@
 """`carobatch run`: what cron, launchd and systemd call."""
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from carojournal import policy
 from carojournal.cli.exits import CONFIG, RETRY, UNAVAILABLE
 from carojournal.cli.output import say
 from carojournal.config import CHANNEL, load_for
-from carojournal.errors import ConfigError, JournalBusy
+from carojournal.errors import ConfigError, JournalBusy, JournalError
 
 if TYPE_CHECKING:
     from carobatch.upload import Outcome
@@ -29,7 +30,9 @@ def run(
     *,
     dir: str = "",  # noqa: A002 - the option's name
 ) -> int:
-    """Do what is due: requests to delete, upload, packing.  For cron: silent when there is nothing to say.
+    """Do what is due: requests to delete, a look at what was discarded, upload, packing.
+
+    For cron: silent when there is nothing to say.
 
     Exit 0: done, or nothing to do; 75: not now, try again at the next turn; 69: it fails for the fifth time in a row,
     or the journal is four fifths full, and says why; 78: the configuration cannot be used.
@@ -54,12 +57,12 @@ def run(
 
 def _has_work(root: str, now_ms: int) -> bool:
     """Tell, without a lock and without what only work needs, whether there may be something to do."""
-    from carobatch import timing
+    from carobatch import discards, timing
 
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
     if os.path.exists(os.path.join(root, _REQUESTS)):
         return True
-    if found.mode != "off" and _pack_is_due(root, found.cap_bytes, now_ms):
+    if found.mode != "off" and (discards.is_due(root, now_ms) or _pack_is_due(root, found.cap_bytes, now_ms)):
         return True
     if found.mode != "on":
         return False
@@ -80,6 +83,8 @@ def _slots(root: str, settings: "Settings") -> tuple[int, int]:
 def _run(root: str, now_ms: int) -> int:
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
     settings = load_for(os.environ)
+    if found.mode != "off":
+        _tell_discards(root, found, now_ms)
     outcome = _upload_if_due(root, settings, found.mode, now_ms)
     if found.mode != "off" and _pack_is_due(root, found.cap_bytes, now_ms):
         from carobatch.compact import IDLE_MS, compact
@@ -89,6 +94,14 @@ def _run(root: str, now_ms: int) -> int:
     if found.mode == "off":
         return 0 if outcome is None or outcome.kind == "denied" else RETRY
     return _report(root, outcome, found)
+
+
+def _tell_discards(root: str, found: policy.Policy, now_ms: int) -> None:
+    from carobatch import discards
+
+    # What keeps this one event from being written is counted already, and must not keep the others from being sent.
+    with contextlib.suppress(JournalError, OSError):
+        discards.tell(root, found, now_ms)
 
 
 def _upload_if_due(root: str, settings: "Settings", mode: str, now_ms: int) -> "Outcome | None":

@@ -15,6 +15,7 @@
     X-Caro-Version    `caro_version` of the newest session_start in the batch
     events[]          `carojournal.document` field by field, and before everything else
       event_id        UUIDv8 of the event's identity: what a receiver deduplicates by
+      journal_health  has its fields (total, refused_*, dropped_*, lost_*) beside these, each a word for a power of ten
 
 Answers to a 2xx: an empty body, or a JSON object.  It may hold `rejected` and `retry`, lists of event ids of this batch
 that the receiver refuses for good or wants again; every other event is accepted.  Other keys are ignored.  Anything
@@ -33,7 +34,7 @@ from urllib.parse import urlsplit, urlunsplit
 from carobatch.batch import Request
 from carobatch.verdicts import ACCEPTED, HOLD, Verdict, judge_status
 from carojournal.document import generation_id
-from carojournal.events import EVENTS
+from carojournal.own_events import ALL_EVENTS
 from carojournal.times import utc_text
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _fields(event: str) -> list[tuple[str, str, str, dict[tuple[type, object], s
 
     Words, bools and scores are few.  A value's type is part of its key there, because 1 == True == 1.0.
     """
-    return [(key, f"{encode(key)}:", group, {}) for key, (_, _, _, group) in EVENTS[event][1].items()]
+    return [(key, f"{encode(key)}:", group, {}) for key, (_, _, _, group) in ALL_EVENTS[event][1].items()]
 
 
 def document_text(value: "Mapping[str, object]") -> str:

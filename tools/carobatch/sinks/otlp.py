@@ -10,8 +10,8 @@
         logRecords[]
           timeUnixNano         the event's time, as a decimal string
           observedTimeUnixNano the same: the recorder is the observer
-          severityNumber       9 (INFO); 17 (ERROR) for error_occurred
-          severityText         INFO or ERROR
+          severityNumber       9 (INFO); 17 (ERROR) for error_occurred, 13 (WARN) for journal_health
+          severityText         INFO, ERROR or WARN
           eventName            "caro." and the event's name
           attributes           event.id: the event id, to deduplicate by; session.id: 32 hex digits;
                                every other key of `carojournal.document`, groups with a dot ("platform.os")
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Otlp"]
 
 _RETRYABLE = (429, 502, 503, 504)  # OTLP specification, "Retryable response codes".
-_INFO, _ERROR = (9, "INFO"), (17, "ERROR")
+_INFO = (9, "INFO")
+_SEVERITY = {"error_occurred": (17, "ERROR"), "journal_health": (13, "WARN")}
 _OWN = ("event", "timestamp", "session_id")
 
 
@@ -67,7 +68,7 @@ def _attribute(key: str, value: object) -> dict[str, object]:
 def _record(record: "Record") -> dict[str, object]:
     view = document_view(record.value)
     nanoseconds = str(int(record.value["timestamp"]) * 1_000_000)  # type: ignore[call-overload]
-    number, text = _ERROR if view["event"] == "error_occurred" else _INFO
+    number, text = _SEVERITY.get(str(view["event"]), _INFO)
     attributes = [_attribute("event.id", record.event_id), _attribute("session.id", view["session_id"])]
     for key, value in view.items():
         if key in _OWN:

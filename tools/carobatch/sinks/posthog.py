@@ -17,6 +17,7 @@
       timestamp    RFC 3339, UTC, milliseconds
       options      {} (v1 alone)
       properties   every other key of `carojournal.document`, groups as objects ("platform": {"os": ...}), and
+                   of journal_health: total, refused_*, dropped_*, lost_*, each a word for a power of ten
                    "$process_person_profile": false  no profile of a person is made
                    "$geoip_disable": true            nor is a place looked up from the address
                    "$lib": "carojournal", "$lib_version"
