@@ -75,7 +75,7 @@ class Cleared:
 def _check(root: str) -> bool:
     """Return False if there is no journal at *root*.  Raises UnsafeRoot, JournalUnavailable."""
     try:
-        check_root(root)
+        check_root(root, ())  # A link in a folder's place goes like any file.
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:

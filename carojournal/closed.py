@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from carojournal.cbor import encode_map
-from carojournal.errors import JournalBusy, LaneLost
+from carojournal.errors import JournalBusy, LaneLost, UnsafeRoot
 from carojournal.frame import encode_record
 from carojournal.lanes import LANES_MAX, Lane
 from carojournal.locks import lane_lock
@@ -72,8 +72,8 @@ def close_lanes(
             continue  # The journal was removed meanwhile.
         except OSError as error:
             odd.append((f"{path}.seg", error))
-        except LaneLost:
-            odd.append((f"{path}.seg", OSError(errno.ESTALE, "the lane's lock file was replaced", f"{path}.lock")))
+        except (LaneLost, UnsafeRoot):
+            odd.append((f"{path}.seg", OSError(errno.ESTALE, "the lane was replaced", path)))
     if busy is not None:
         raise busy
     return odd
@@ -82,7 +82,7 @@ def close_lanes(
 def _numbers(root: str) -> list[int]:
     """Return the numbers of the lanes that there are."""
     try:
-        names = os.listdir(os.path.join(root, "lanes"))
+        names = [] if os.path.islink(os.path.join(root, "lanes")) else os.listdir(os.path.join(root, "lanes"))
     except (FileNotFoundError, NotADirectoryError):
         return []
     stems = {name.partition(".")[0] for name in names if name.endswith((".lock", ".seg"))}

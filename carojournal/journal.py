@@ -39,6 +39,7 @@ TIME_MS_MIN, TIME_MS_MAX = 1 << 40, 4_102_444_800_000  # As `stored` has them: n
 POLICY_CHECK_MS = 1_000  # One `stat` a second is not measurable; a second is soon enough for "off".
 GENERATIONS_MAX = redact.GENERATION_MAX
 _DAY_MS = 86_400_000
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # A pipe in the file's place must not hang the host.
 _STARTS_GENERATION = "command_generated"
 _FOLLOWS_GENERATION = ("command_executed", "safety_triggered")
 
@@ -49,7 +50,7 @@ def _read_ids(root: str, today: str) -> "tuple[bytes, bytes, tuple[int, int]] | 
     None if it lacks one of them, which `identity` can make.  Raises OSError.
     """
     try:
-        descriptor = os.open(f"{root}/{IDENTITY}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(f"{root}/{IDENTITY}", _READ)
     except FileNotFoundError:
         return None
     try:

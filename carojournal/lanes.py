@@ -95,6 +95,8 @@ class Lane:
         self._random = random
         self._path = f"{root}/lanes/{number}.seg"
         self._lock_path = f"{root}/lanes/{number}.lock"
+        if lstat(f"{root}/lanes").st_mode & 0o170000 == 0o120000:
+            carojournal.root.check_root(root)  # Readers follow no link: what is written behind one is lost to them.
         self._lock = os.open(self._lock_path, _LOCK, 0o600)
         self._descriptor = -1
         self._forget()
@@ -283,6 +285,8 @@ class Lane:
             return
         name = carojournal.rotation.closed_name(self._created_us, self._segment, damaged=damaged)
         target = f"{self._root}/segments/{name}"
+        if os.path.islink(f"{self._root}/segments"):
+            carojournal.root.check_root(self._root)
         try:
             os.rename(self._path, target)
         except FileNotFoundError:

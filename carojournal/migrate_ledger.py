@@ -25,6 +25,7 @@ from carojournal.durable import sync_directory
 from carojournal.errors import JournalBusy, JournalIOError
 from carojournal.identity import line
 from carojournal.lines import good_lines
+from carojournal.root import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ class Ledger:
     def _open(self, dry: bool) -> int:
         flags = os.O_RDONLY if dry else os.O_RDWR | os.O_APPEND | os.O_CREAT
         try:
-            descriptor = os.open(self._path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = open_file(self._path, flags)
         except FileNotFoundError:
             if dry:
                 return -1

@@ -20,6 +20,7 @@ from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.frame import RECORD_OVERHEAD_BYTES
 from carojournal.packed_streams import PackedStreams
 from carojournal.record import Record, control_payloads, derive_event_id
+from carojournal.root import open_file
 from carojournal.scan import Scan, scan
 from carojournal.segment_file import FILE_BYTES_MAX, Damage, SegmentInfo
 from carojournal.segments import REASONS, list_segments, read_segment
@@ -185,7 +186,7 @@ class JournalReader:
         if info.state != "open" or path != info.path or not found.spans or not found.spans[-1].torn:
             return got
         try:
-            lock = os.open(f"{path[:-4]}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            lock = open_file(f"{path[:-4]}.lock")
         except OSError:
             return got
         try:

@@ -7,8 +7,9 @@ import os
 
 from carojournal.errors import UnsafeRoot
 
-__all__ = ["check_root", "make_root", "open_file"]
+__all__ = ["FOLDERS", "check_root", "make_root", "open_file"]
 
+FOLDERS = ("lanes", "segments", "packed", "outbox", "receipts", "sent", "quarantine")
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK: a pipe must not hold us up.
 
 
@@ -34,8 +35,11 @@ def make_root(root: str) -> None:
             continue
 
 
-def check_root(root: str) -> None:
-    """Refuse a root that is a link, is not ours, or that others may write to.  Raises UnsafeRoot, OSError."""
+def check_root(root: str, folders: tuple[str, ...] = FOLDERS) -> None:
+    """Refuse a root that is a link, is not ours, or that others may write to.  Raises UnsafeRoot, OSError.
+
+    So it does if one of *folders* leads elsewhere: readers do not go there, and what we wrote would be lost to them.
+    """
     status = os.lstat(root)
     kind = status.st_mode & 0o170000
     if kind == 0o120000:
@@ -46,3 +50,6 @@ def check_root(root: str) -> None:
         raise UnsafeRoot(root, "belongs to another user")
     if status.st_mode & 0o022:
         raise UnsafeRoot(root, "is writable by others (chmod go-w)")
+    for folder in folders:
+        if os.path.islink(f"{root}/{folder}"):
+            raise UnsafeRoot(f"{root}/{folder}", "is a symbolic link")

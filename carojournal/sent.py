@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from carojournal import codec
 from carojournal.errors import MalformedCBOR
+from carojournal.root import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ class SentBatch:
 def read_map(path: str, kind: str) -> dict[str, object] | None:
     """Return the map in the file at *path* if its key `record` is *kind*, None if it is gone, damaged or another."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+        with open(open_file(path), "rb") as file:
             value = codec.loads(file.read(_FILE_BYTES_MAX))
     except (OSError, MalformedCBOR):
         return None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from carobatch.manifest import canonical_json
 from carojournal.durable import write_file
 from carojournal.errors import DamagedData, JournalIOError
+from carojournal.root import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ class Ledger:
 
     def _read(self, name: str) -> dict[str, object]:
         path = os.path.join(self.folder, name)
-        with open(path, "rb") as file:
+        with open(open_file(path), "rb") as file:
             data = file.read(_FILE_BYTES_MAX)
         try:
             found = json.loads(data)

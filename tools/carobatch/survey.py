@@ -10,6 +10,7 @@ from carobatch.ack import is_confirmed
 from carobatch.importer import RECEIVED
 from carobatch.ledger import Ledger
 from carojournal import spool
+from carojournal.root import open_file
 
 if TYPE_CHECKING:
     from carobatch.store import PackedStore
@@ -108,7 +109,7 @@ def list_received(root: str) -> list[Row]:
         for name in sorted(os.listdir(folder)):
             if not name.endswith(".json") or name.startswith("."):
                 continue
-            with open(os.path.join(folder, name), "rb") as file:
+            with open(open_file(os.path.join(folder, name)), "rb") as file:
                 receipt = json.loads(file.read(_RECEIPT_BYTES_MAX))
             chains.setdefault(receipt["chain"], set()).add(receipt["bundle"])
             row = {key: receipt[key] for key in ("chain", "bundle", "events")}

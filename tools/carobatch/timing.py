@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from carobatch.verdicts import RETRY_AFTER_MS_MAX, backoff_ms
+from carojournal.root import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ def succeeded(tries: Tries, now_ms: int) -> None:
 def load_tries(root: str) -> Tries:
     """Return the state of the journal at *root*."""
     try:
-        with open(os.path.join(root, _STATE), "rb") as file:
+        with open(open_file(os.path.join(root, _STATE)), "rb") as file:
             found = json.loads(file.read(65_536))
     except (OSError, ValueError):
         return Tries()
