@@ -54,7 +54,8 @@ _OWN_TEXT = {
 }
 _OWN_WORDS = {
     "reason": frozenset(
-        ("evicted", "cleared", "exported", "damaged", "torn", "refused", "selection", "acknowledged", "unknown", "lost")
+        ("evicted", "delivered", "cleared", "exported", "damaged", "torn", "refused", "selection", "acknowledged")
+        + ("unknown", "lost")
     ).union(scan.REASONS, refusal.REASONS),
     "field": KNOWN_KEYS | {redact.UNKNOWN},
 }

@@ -31,7 +31,7 @@ HEADER_BYTES_MAX = 1_048_576
 LOSSES_MAX = 16_384  # A loss record takes 100 bytes and more: a segment cannot hold more of them.
 RUNS_MAX = 16_384  # More than the records that a segment can hold.
 OTHER_WRITER = "other/0.0"
-REASONS = frozenset(("evicted", "cleared", "damaged", "torn", "refused", "selection"))
+REASONS = frozenset(("evicted", "delivered", "cleared", "damaged", "torn", "refused", "selection"))
 _PROGRAMS = ("carojournal", "caro", "other")
 GAPS_MAX = 16_384  # As many as a header of HEADER_BYTES_MAX can hold.
 

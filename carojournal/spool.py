@@ -12,6 +12,9 @@ records that `make_room` returns and only then calls `remove`; a crash in betwee
 names, and readers count such a loss only once the file is gone.  A segment that is evicted may itself hold loss
 records; their sums travel on in `carried`, so that no loss is ever forgotten.
 
+What receipts account for is not lost.  A file of which every event was delivered goes first, under the reason
+`delivered`; of one that was delivered in part the record counts the others, and what arrived stands in its `carried`.
+
 Nor may one be told twice: two records that name the same segment are one loss to a reader, but once they are evicted
 and carried on as sums nobody can tell.  So only one process at a time makes room (`lock_room`, from the choice to the
 unlink), and a segment of which a crash left two copies goes with both of them.
@@ -27,7 +30,12 @@ from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record, fi
 from carojournal.policy import segment_limit
 from carojournal.root import open_file
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carojournal.delivered import Delivered
+
 __all__ = [
+    "DELIVERED",
     "ROOM_TRIES",
     "Victim",
     "describe",
@@ -43,6 +51,7 @@ __all__ = [
 SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"  # zstd skippable frame (RFC 8878 section 3.1.2); a packed file starts with one.
 _INVENTORY_BYTES_MAX = 1_048_576
 _IDENTITY = "journal"
+DELIVERED = "delivered"  # The reason of a loss record for what receipts account for: it went, and nothing is missing.
 _ROOM_PAUSE_S = 0.000_5  # Making room takes about a millisecond.
 # Who was stopped while doing so must not stop everybody else: after 100 ms, ten time slices of a busy machine, a host
 # goes on without.  It then risks that a loss is told twice, which is better than not to record.
@@ -144,11 +153,14 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
             candidates.append((name[:16], folder != "packed", name, folder, size))
     if total <= cap_bytes:
         return []
+    from carojournal.delivered import Delivered
+
     victims: list[Victim] = []
-    named, gone = in_flight(root), set[bytes]()
+    named, gone, delivered = in_flight(root), set[bytes](), Delivered(root)
     left = sorted(candidates)
+    left.sort(key=lambda one: not _is_delivered(os.path.join(root, one[3], one[2]), delivered))
     for at, (_, _, name, folder, size) in enumerate(left):
-        victim = _victim(os.path.join(root, folder, name), size, reason, named, gone)
+        victim = _victim(os.path.join(root, folder, name), size, reason, named, gone, delivered)
         if victim is not None:
             total -= size
             victims.append(victim)
@@ -160,7 +172,19 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
     return [*victims, *_copies(root, left, gone)]
 
 
-def _victim(path: str, size: int, reason: str, named: bytes, gone: set[bytes]) -> "Victim | None":
+def _is_delivered(path: str, delivered: "Delivered") -> bool:
+    """Tell whether receipts account for every event of the file: it goes first, since nobody misses it."""
+    try:
+        if not delivered.names(bytes.fromhex(os.path.basename(path)[17:49])):
+            return False
+        return all(delivered.count(loss[0], loss[1], loss[2]) >= loss[3] for loss in describe(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _victim(
+    path: str, size: int, reason: str, named: bytes, gone: set[bytes], delivered: "Delivered"
+) -> "Victim | None":
     """Return the file as a victim, None if it must stay; *gone* are the segments that go, of which each counts once."""
     try:
         losses = describe(path)
@@ -174,7 +198,14 @@ def _victim(path: str, size: int, reason: str, named: bytes, gone: set[bytes]) -
             continue
         gone.add(segment)
         share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
-        payloads.append(encode_loss(reason, segment, first, last, events, share, carried))
+        arrived = min(events, delivered.count(segment, first, last)) if delivered.names(segment) else 0
+        if arrived and arrived == events:
+            payloads.append(encode_loss(DELIVERED, segment, first, last, events, share, carried))
+            continue
+        if arrived:
+            sums = carried.setdefault(DELIVERED, [0, 0, 0])
+            sums[1] += arrived
+        payloads.append(encode_loss(reason, segment, first, last, events - arrived, share, carried))
     return Victim(path, size, payloads)
 
 

@@ -47,6 +47,7 @@ HOT_ORDER = (
     "carojournal.root",
     "carojournal.identity",
     "carojournal.drops",
+    "carojournal.delivered",
     "carojournal.spool",
     "carojournal.lanes",
     "carojournal.rotation",

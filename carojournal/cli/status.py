@@ -168,6 +168,7 @@ def _trouble_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     """Return what went wrong; rows that say "none" are as worth knowing."""
     from carojournal.drops import DROP_REASONS
     from carojournal.refusal import REASONS
+    from carojournal.spool import DELIVERED
 
     rows = [("refused", "none" if not found.refusals else count_text(sum(row[3] for row in found.refusals)))]
     rows += [
@@ -179,12 +180,14 @@ def _trouble_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
         ("", f"{count_text(count)} {reason}: {DROP_REASONS.get(reason, 'unknown reason')}")
         for reason, count in found.drops.items()
     ]
-    lost = sum(sums[1] for sums in found.losses.values())
-    rows.append(("lost", "none" if not found.losses else count_text(lost, "event")))
+    lost = {reason: sums for reason, sums in found.losses.items() if reason != DELIVERED}
+    rows.append(("lost", "none" if not lost else count_text(sum(sums[1] for sums in lost.values()), "event")))
     rows += [
         ("", f"{count_text(events)} {reason} ({count_text(segments, 'segment')}, {bytes_text(size)})")
-        for reason, (segments, events, size) in sorted(found.losses.items())
+        for reason, (segments, events, size) in sorted(lost.items())
     ]
+    if DELIVERED in found.losses:
+        rows.append(("", f"and {count_text(found.losses[DELIVERED][1])} that had been delivered made room"))
     damage = []
     if kept.damaged_bytes:
         damage.append(f"{bytes_text(kept.damaged_bytes)} in {count_text(kept.damaged_places, 'place')}")

@@ -230,11 +230,15 @@ def _write(root: str, state: _State, one: _Event, cap_bytes: int) -> None:
             **{name: bucket(count) for name, count in more.items()},
         }
     )
-    victims = spool.make_room(root, cap_bytes, NO_LANE)
-    losses = [loss for victim in victims for loss in victim.payloads]
     folder = os.path.join(root, "segments")
     os.makedirs(folder, 0o700, exist_ok=True)
-    data = encode_closed(one.segment, one.created_us, losses, (payload,), one.consent_ms)
     path = os.path.join(folder, closed_name(one.created_us, one.segment))
-    write_file(path, data, overwrite=True, error=JournalIOError)
-    spool.remove(victims)
+    room = spool.lock_room(root)
+    try:
+        victims = spool.make_room(root, cap_bytes, NO_LANE)
+        losses = [loss for victim in victims for loss in victim.payloads]
+        data = encode_closed(one.segment, one.created_us, losses, (payload,), one.consent_ms)
+        write_file(path, data, overwrite=True, error=JournalIOError)
+        spool.remove(victims)
+    finally:
+        spool.unlock_room(room)

@@ -16,9 +16,11 @@ from carojournal.sent import OUTBOX
 from carojournal.spool import lock_room, unlock_room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["NOTE", "spared"]
+    from carojournal.record import Record
+
+__all__ = ["NOTE", "spared", "still_there"]
 
 NOTE = "spared.tmp"  # No intent: readers of the outbox pass over names that end so.
 _TRIES = 4_000  # Two seconds; making room takes a millisecond.
@@ -37,11 +39,26 @@ def spared(root: str, segments: "Iterable[bytes]") -> "Iterator[None]":
     try:
         with open(descriptor, "wb") as file:
             file.write(b"".join(b"%b\n" % segment.hex().encode() for segment in segments))
-        room = lock_room(root, _TRIES)
-        if room < 0 and os.path.isdir(os.path.join(root, "segments")):
-            raise JournalBusy("somebody is making room")
-        unlock_room(room)
+        _wait(root)
         yield
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def _wait(root: str) -> None:
+    """Return when everybody who makes room from now on sees what stands in outbox/.  Raises JournalBusy."""
+    room = lock_room(root, _TRIES)
+    if room < 0 and os.path.isdir(os.path.join(root, "segments")):
+        raise JournalBusy("somebody is making room")
+    unlock_room(room)
+
+
+def still_there(root: str, records: "Sequence[Record]") -> "Sequence[Record]":
+    """Return those of *records*, whose segments an intent in outbox/ names by now, that no host has evicted before.
+
+    What was evicted is recorded as lost; to send it all the same would count it twice.  Raises JournalBusy.
+    """
+    _wait(root)
+    gone = {path for path in {record.path for record in records} if not os.path.exists(path)}
+    return [record for record in records if record.path not in gone] if gone else records

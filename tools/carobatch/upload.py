@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carobatch import deliveries, plan, timing, verdicts
+from carobatch.batch import batch_of
 from carobatch.outbox import Outbox
 from carobatch.receipt import union
 from carobatch.resume import keep_refused, look_again
+from carobatch.spared import still_there
 from carojournal import deletion, sent
 from carojournal.codec import dumps
 from carojournal.durable import write_file
@@ -189,6 +191,11 @@ class Upload:
             request = self.job.sink.render(one)
             self._check_consent()
             intent = self._outbox.write(one, request, self.job.sink, self._consent_ms, self.job.clock())
+            left = still_there(self.job.root, one.records)
+            if len(left) < len(one.records):
+                self._outbox.discard(intent)
+                waiting += [batch_of(left, one.day)] if left else []
+                continue
             verdict, status = self._send(intent)
             if verdict.kind not in (verdicts.SPLIT, verdicts.ISOLATE):
                 self._settle(intent, verdict, status)
