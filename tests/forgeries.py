@@ -1,18 +1,25 @@
 """Journals that hold what no recorder would have written, and a look at all that a call leaves behind."""
 
 import base64
+import gzip
 import io
 import json
 import os
 from pathlib import Path
 
 import zstandard
+from conftest import NOON_MS, Clock
 from forge import NOON_US, canonical, closed_path, event, segment_bytes
+from receivers import Receiver
+from uploads import YES_MS, upload
 
 import carobatch.cli
 import carojournal.cli
+from carobatch.preview import preview
+from carobatch.sinks import open_sink
 from carojournal import JournalReader
 from carojournal.cli.exits import DAMAGED
+from carojournal.identity import open_identity
 from carojournal.salvage import salvage
 
 __all__ = ["FORGERIES", "GOOD", "SECRET", "Leaving", "is_anywhere", "old_rows"]
@@ -62,7 +69,8 @@ class Leaving:
         """Add a closed segment."""
         for folder in ("", "lanes", "segments"):
             os.makedirs(os.path.join(self.root, folder), 0o700, exist_ok=True)
-        closed_path(Path(self.root), segment).write_bytes(segment_bytes(segment, payloads, **header))
+        keywords = {"consent": YES_MS, **header}  # Under a yes, so that it may be uploaded at all.
+        closed_path(Path(self.root), segment).write_bytes(segment_bytes(segment, payloads, **keywords))
 
     def salvage(self):
         return self._salvage("cborseq")
@@ -89,8 +97,43 @@ class Leaving:
     def bundle(self):
         return self._held(carobatch.cli.main(["export", "-o", str(self.out)]))
 
+    def upload_caro_v1(self):
+        return self._upload("caro-v1")
+
+    def upload_caro_array(self):
+        return self._upload("caro-array")
+
+    def upload_posthog(self):
+        return self._upload("posthog", "phc_key", _posthog_verdicts)
+
+    def upload_otlp(self):
+        return self._upload("otlp")
+
+    def dry_run(self):
+        sink = open_sink("caro-v1", "https://example.com/v1/events")
+        requests = list(preview(self.root, sink, 1_000, YES_MS))
+        self._keep(requests)
+        return sum(len(json.loads(gzip.decompress(one.body))["events"]) for one in requests), 1
+
+    def _upload(self, wire, key="", script=None):
+        """The whole file stays where one event in it is not allowed to leave; `compact` names it, and counts it."""
+        open_identity(self.root, NOON_MS, os.urandom)
+        with Receiver(script) as receiver:
+            found = upload(self.root, receiver.url, Clock(), wire=wire, key=key)
+        self._keep(receiver.requests)
+        return found.events, len(os.listdir(os.path.join(self.root, "segments")))
+
+    def _keep(self, requests):
+        for number, one in enumerate(requests):
+            body = gzip.decompress(one.body) if one.body[:1] == b"\x1f" else one.body
+            (self.out / f"{number}.request").write_bytes(f"{one.headers}\n".encode() + body)
+
     def _held(self, code):
         return len(list(JournalReader(self.root).records(events_only=True))), code == DAMAGED
+
+
+def _posthog_verdicts(request):
+    return 200, {}, json.dumps({"results": {one["uuid"]: "ok" for one in request.json()["batch"]}}).encode()
 
 
 def old_rows(**fields):
