@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
-from carojournal import Journal, cli
+from carobatch import cli as batch
+from carojournal import Journal
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 VERBS = (
     ("--help",),
@@ -88,13 +91,55 @@ def test_a_file_that_is_not_there_is_named_as_other_programs_do(kept, tmp_path):
     )
 
 
-def test_ctrl_c_while_the_parser_is_being_imported_is_no_traceback(monkeypatch):
-    class Interrupted:
-        def find_spec(self, name, *_):
-            if name == "carojournal.cli.parser":
-                raise KeyboardInterrupt
+INTERRUPTED = """
+import sys
+program, module, *words = sys.argv[1:]
 
-    monkeypatch.delitem(sys.modules, "carojournal.cli.parser", raising=False)
-    monkeypatch.delattr(cli, "parser", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
-    assert cli.main(["status"]) == 130
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == module:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+main = __import__(f"{program}.cli", fromlist=["main"]).main
+sys.exit(main(words))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "module", "verb"),
+    [
+        ("carojournal", "carojournal.cli.guard", "status"),
+        ("carojournal", "carojournal.cli.parser", "status"),
+        ("carojournal", "argh", "status"),
+        ("carojournal", "carojournal.cli.status", "status"),
+        ("carojournal", "carojournal.cli.append", "append"),
+        ("carojournal", "carojournal.journal", "append"),
+        ("carobatch", "carojournal.cli.guard", "status"),
+        ("carobatch", "carojournal.cli.parser", "status"),
+        ("carobatch", "argh", "status"),
+        ("carobatch", "carobatch.cli.status", "status"),
+        ("carobatch", "carobatch.cli.run", "run"),
+        ("carobatch", "carojournal.config", "run"),
+    ],
+)
+def test_ctrl_c_while_something_is_being_imported_is_no_traceback(kept, program, module, verb):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, program, module, verb],
+        env={"HOME": os.path.dirname(kept), "CAROJOURNAL_DIR": kept, "PYTHONPATH": f"{HERE}:{HERE}/tools"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr in ("", f"{program}: interrupted\n")
+
+
+def test_a_bug_under_cron_is_one_line_too(kept, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise LookupError("a value")
+
+    monkeypatch.setattr("carobatch.cli.run.journal_root", broken)
+    assert batch.main(["run"]) == 70
+    assert capsys.readouterr().err.startswith("carobatch: this is a bug in carobatch: LookupError at test_cli_streams")

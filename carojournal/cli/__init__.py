@@ -32,13 +32,18 @@ VERBS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code (see `carojournal.cli.exits`)."""
     words = sys.argv[1:] if argv is None else argv
-    if words and words[0] == "append":
-        from carojournal.cli.append import main as append
-
-        return append(words[1:])
     try:
-        from carojournal.cli import parser
-    except KeyboardInterrupt:  # argh takes 70 ms: long enough for a Ctrl-C, which is no reason for a traceback.
-        return 130
+        if words and words[0] == "append":
+            from carojournal.cli.append import main as append
 
-    return parser.run("carojournal", "The telemetry journal of caro.", VERBS, "carojournal.cli", words)
+            return append(words[1:])
+        from carojournal.cli.guard import guarded
+    except KeyboardInterrupt:
+        return 130
+    return guarded("carojournal", lambda: _dispatch(words))
+
+
+def _dispatch(words: list[str]) -> int:
+    from carojournal.cli import parser
+
+    return parser.dispatch("carojournal", "The telemetry journal of caro.", VERBS, "carojournal.cli", words)

@@ -10,12 +10,10 @@ or None for 0.  `OPTIONS` (optional) maps a parameter to argparse's keywords, wi
     OPTIONS = {"limit": {"flags": ("-n", "--limit"), "type": int, "help": "how many events (default 20)"}}
 
 Names of verbs and parameters have `_` where the command line has `-`.  Only the module of the verb that was called is
-imported; `--help` uses the table of verbs alone.  Errors become one line on standard error and an exit code, never a
-traceback, and no word of the user's is repeated that might be sensitive.
+imported; `--help` uses the table of verbs alone.  No word of the user's is repeated that might be sensitive.
 """
 
 import argparse
-import contextlib
 import functools
 import importlib
 import os
@@ -25,14 +23,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import argh
 
-from carojournal.cli import streams
-from carojournal.cli.exits import BUG, error_text, exit_code
-from carojournal.errors import JournalError, OutputError, UsageError
+from carojournal.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["run"]
+__all__ = ["dispatch"]
 
 
 def _without_values(message: str) -> str:
@@ -114,7 +110,11 @@ def _summary(verb: str, text: str) -> "Callable[[], None]":
     return stub
 
 
-def _dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str, words: list[str]) -> int:
+def dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str, words: list[str]) -> int:
+    """Run `program verb ...` and return its exit code; see the module's docstring for what a verb is.
+
+    Raises what the verb raises, UsageError, and SystemExit after --help; `guard` makes one line of it.
+    """
     from carojournal import __version__
 
     parser = _Parser(prog=program, description=about, formatter_class=_Formatter)
@@ -133,36 +133,3 @@ def _dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str
     parser.add_commands([_summary(verb, text) for verb, text in verbs.items()], name_mapping_policy=policy)
     parser.parse_args(words or ["--help"])
     raise UsageError(f"a verb is needed (see '{program} --help')")
-
-
-def run(program: str, about: str, verbs: "Mapping[str, str]", package: str, words: list[str]) -> int:
-    """Run `program verb ...` and return its exit code; see the module's docstring for what a verb is."""
-    streams.stand_in_for_closed()
-    try:
-        try:
-            code = _dispatch(program, about, verbs, package, words)
-        except SystemExit as end:  # --help and --version
-            code = int(end.code or 0)
-        streams.flush_output()
-    except BrokenPipeError:
-        code = 0  # The reader has had enough.
-    except (JournalError, OSError, KeyboardInterrupt) as error:
-        code = exit_code(error)
-        if isinstance(error, OSError) and error.filename is None and streams.abandon_output():
-            error = OutputError("write", "standard output", error.errno, error.strerror or "")
-        _say(program, error_text(error))
-    except Exception as error:  # noqa: BLE001 - the last resort: one line, no values, the place of the bug
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else "unknown place"
-        _say(program, f"this is a bug in {program}: {type(error).__name__} at {where}")
-        code = BUG
-    streams.abandon_output()
-    return code
-
-
-def _say(program: str, text: str) -> None:
-    line = "".join(letter if letter.isprintable() else "?" for letter in text)
-    with contextlib.suppress(OSError, ValueError):
-        print(f"{program}: {line}", file=sys.stderr)

@@ -4,6 +4,7 @@ import sys
 
 __all__ = ["VERBS", "main"]
 
+ABOUT = "Pack, carry and deliver what caro's journal keeps."
 # verb -> what it is for; the verb's module is `carobatch.cli.<verb>`, imported only when it is called.
 VERBS = {
     "run": "do what is due, quietly: what cron, launchd and systemd call",
@@ -22,23 +23,21 @@ VERBS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code (see `carojournal.cli.exits`)."""
     words = sys.argv[1:] if argv is None else argv
+    try:
+        from carojournal.cli.guard import guarded
+    except KeyboardInterrupt:
+        return 130
+    return guarded("carobatch", lambda: _dispatch(words))
+
+
+def _dispatch(words: list[str]) -> int:
     if words[:1] == ["run"] and (len(words) == 1 or (len(words) == 3 and words[1] == "--dir")):
         # What cron calls every hour, nearly always for nothing, does without the parser.
-        return _quick_run(*words[2:])
+        from carobatch.cli.run import run
+
+        return run(dir=words[2] if words[1:] else "")
     from carojournal.cli import parser
 
-    return parser.run("carobatch", "Pack, carry and deliver what caro's journal keeps.", VERBS, "carobatch.cli", words)
-
-
-def _quick_run(root: str = "") -> int:
-    from carobatch.cli.run import run
-    from carojournal.errors import JournalError
-
-    try:
-        return run(dir=root)
-    except (JournalError, OSError) as error:
-        from carojournal.cli.exits import exit_code
-        from carojournal.cli.output import say
-
-        say(error, "carobatch")
-        return exit_code(error)
+    return parser.dispatch(
+        "carobatch", ABOUT, VERBS, "carobatch.cli", words
+    )
