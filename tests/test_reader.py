@@ -365,6 +365,13 @@ def test_tail_is_the_end_of_all_events_in_order_of_time(tree):
         assert found == every[len(every) - min(size, len(every)) :]
 
 
+def test_tail_finds_what_stands_before_a_step_back_of_the_clock(tree):
+    put(tree, A, [forge.event(9_000), forge.event(9_001), forge.event(10)])
+    put(tree, B, [forge.event(number) for number in range(20, 40)], created_us=NOON_US + 1)
+    found = JournalReader(tree).tail(3)
+    assert [record.value["session_duration_ms"] for record in found] == [39, 9_000, 9_001]
+
+
 def test_tail_counts_what_matches(tree):
     put(tree, A, [forge.event(number) for number in range(50)])
     found = JournalReader(tree).tail(3, lambda record: record.value["session_duration_ms"] % 10 == 0)
