@@ -142,7 +142,7 @@ class Builder:
             for verb in verbs:
                 if self.path.api_only and not (verb == "append" and self.path.append):
                     continue
-                extra = (verb, *self.path.append) if verb == "append" else (verb,)
+                extra = (verb, "--channel", "beta", *self.path.append) if verb == "append" else (verb,)
                 invocations = INVOCATIONS[program].get(verb, ())
                 for number, invocation in enumerate(invocations if self.path.thorough else invocations[:1]):
                     name, reads = f"{program} {verb} {number}", verb != "append"

@@ -38,12 +38,12 @@ def test_a_journal_is_clean_after_each_thing_that_can_be_done_with_it(root, tmp_
     out.mkdir()
     old = queue(tmp_path / "telemetry.db")
     steps = (
-        (carojournal, ["append", EVENT, *FIELDS]),
+        (carojournal, ["append", "--channel", "beta", EVENT, *FIELDS]),
         (carojournal, ["on", "--yes"]),
-        (carojournal, ["append", EVENT, *FIELDS]),
+        (carojournal, ["append", "--channel", "beta", EVENT, *FIELDS]),
         (carojournal, ["reindex"]),
         (carobatch, ["export", "-o", str(out)]),
-        (carojournal, ["append", EVENT, *FIELDS]),
+        (carojournal, ["append", "--channel", "beta", EVENT, *FIELDS]),
         (carobatch, ["compact"]),
         (carobatch, ["import", "--into", str(taken), "*"]),
         (carobatch, ["ack", "*"]),

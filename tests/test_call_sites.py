@@ -29,7 +29,7 @@ WAYS_IN = {
     "append_timed": lambda journal, _: journal.append_timed([(journal._clock() // 10**6, "session_start", STARTED)]),
     "Collector": lambda journal, _: _collect(journal),
     "carojournal append": lambda _, run: run(
-        "append", "--event", "session_start", f"caro_version={SECRET}", "os=linux"
+        "append", "--channel", "beta", "--event", "session_start", f"caro_version={SECRET}", "os=linux"
     ),
     "carojournal migrate": lambda _, run: run("migrate", run.old),
 }

@@ -20,12 +20,13 @@ from carojournal.frame import NO_SEGMENT, decode_record
 SECRET = "hunter2-/home/ada/.ssh/id_rsa"
 BANNED = ["argh", "argparse", "cbor2", "sqlite3", "filelock", "requests", "typing", "re", "dataclasses", "logging"]
 START = ("--event", "session_start", "caro_version=1.1.0", "os=linux")
+BETA = ("--channel", "beta")
 END = b'{"event": "session_end", "session_duration_ms": 5}\n'
 
 
 def run(*words, stdin=b"", **given):
     return subprocess.run(
-        [sys.executable, "-m", "carojournal.cli", "append", *words],
+        [sys.executable, "-m", "carojournal.cli", "append", *BETA, *words],
         input=stdin,
         capture_output=True,
         check=False,
@@ -54,6 +55,19 @@ def test_an_event_of_words_is_stored_with_the_types_of_the_schema(root):
     assert generated["event"] == "command_generated"
     assert generated["inference_time_ms"] == 843
     assert generated["generation"] == 7
+
+
+def test_a_host_that_names_no_channel_is_not_taken_for_a_beta(home, root):
+    """Where the user has chosen nothing, nothing is collected of a host that may well be a general release."""
+    words = [sys.executable, "-m", "carojournal.cli", "append", *START]
+    environ = os.environ | {"PYTHONPATH": os.getcwd()}
+    assert subprocess.run(words, check=False, env=environ).returncode == 0
+    assert not os.path.exists(root)
+    os.makedirs(f"{home}/.config/caro")
+    with open(f"{home}/.config/caro/config.toml", "w") as file:
+        file.write("[telemetry]\nenabled = true\n")
+    assert subprocess.run(words, check=False, env=environ).returncode == 0
+    assert len(stored(root)) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,7 +153,7 @@ def test_reports_fit_into_a_pipe_that_nobody_reads():
 
 def test_a_line_longer_than_the_limit_costs_itself_only_and_no_memory(root):
     done = subprocess.run(
-        [sys.executable, "-m", "carojournal.cli", "append"],
+        [sys.executable, "-m", "carojournal.cli", "append", *BETA],
         input=END + b'{"event": "' + b"x" * 100_000_000 + b'"}\n' + END,
         capture_output=True,
         check=False,
@@ -152,7 +166,7 @@ def test_a_line_longer_than_the_limit_costs_itself_only_and_no_memory(root):
 
 def test_events_of_a_slow_producer_are_stored_before_it_ends(root):
     process = subprocess.Popen(
-        [sys.executable, "-m", "carojournal.cli", "append"], stdin=subprocess.PIPE, env=os.environ
+        [sys.executable, "-m", "carojournal.cli", "append", *BETA], stdin=subprocess.PIPE, env=os.environ
     )
     process.stdin.write(END)
     process.stdin.flush()
@@ -248,7 +262,7 @@ def test_a_terminal_is_told_what_is_expected():
     ours, theirs = pty.openpty()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "carojournal.cli", "append"],
+            [sys.executable, "-m", "carojournal.cli", "append", *BETA],
             stdin=theirs,
             capture_output=True,
             check=False,
@@ -295,7 +309,7 @@ def test_closed_streams_never_reach_the_journals_files(root, closed):
             os.close(descriptor)
 
     done = subprocess.run(
-        [sys.executable, "-m", "carojournal.cli", "append", *words], check=False, timeout=60, preexec_fn=close
+        [sys.executable, "-m", "carojournal.cli", "append", *BETA, *words], check=False, timeout=60, preexec_fn=close
     )
     assert done.returncode == 0
     with open(os.path.join(root, "lanes", "0.seg"), "rb") as file:
@@ -309,7 +323,8 @@ def test_closed_streams_never_reach_the_journals_files(root, closed):
 def test_a_fresh_process_loads_nothing_that_an_append_does_not_need(words):
     program = (
         "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]); from carojournal.cli import main;"
-        "code = main(['append', *sys.argv[2:]]); print('\\n'.join(set(sys.modules) - before), file=sys.stderr)"
+        "code = main(['append', '--channel', 'beta', *sys.argv[2:]]);"
+        "print('\\n'.join(set(sys.modules) - before), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", program, os.getcwd(), *words], input=END, capture_output=True, check=True

@@ -20,7 +20,7 @@ VERBS = (
     ("export", "-o", "-"),
     ("schema",),
     ("append", "--help"),
-    ("append", "--new-run"),
+    ("append", "--channel", "beta", "--new-run"),
 )
 
 

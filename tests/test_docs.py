@@ -268,7 +268,7 @@ def test_the_recipe_for_an_air_gapped_site_works(generated, tmp_path, monkeypatc
     carry = read_topic("air-gapped").split("## Carry")[1]
     lines = re.search("^```\n(.*?)^```", carry, re.DOTALL | re.MULTILINE)[1].splitlines()
     assert len(lines) == 2
-    assert cli.main(["append", "--event", "session_start", "caro_version=1.1.0", "os=linux"]) == 0
+    assert cli.main(["append", "--channel", "beta", "--event", "session_start", "caro_version=1.1.0", "os=linux"]) == 0
     with Journal.open() as journal:
         assert journal.record("command_generated", **generated)
     for line in lines:

@@ -55,7 +55,7 @@ JOURNAL_VERBS = [
     ["export", "-o", "{work}/all.json"],
     ["export", "--clear", "-o", "{work}/cleared.json"],
     ["delete-remote", "--yes"],
-    ["append", "--event", "session_end", "session_duration_ms=1"],
+    ["append", "--channel", "beta", "--event", "session_end", "session_duration_ms=1"],
 ]
 BATCH_VERBS = [
     ["status"],

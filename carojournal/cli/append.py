@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+CHANNEL_DEFAULT = "ga"  # A host that does not say that it is a beta must not be collected where nobody chose that.
 REPORTS_MAX = 1_000  # Lines on standard error: about 60 KB, which fits into a pipe that nobody reads.
 _SEVERITY = {0: 0, 69: 1, 75: 2}  # When a stream met several, the worst counts; all others are worse than these.
 
@@ -159,7 +160,7 @@ def _check_stdin() -> None:
 def _run(outcome: _Outcome, options: dict[str, str], events: list[tuple[str, dict[str, str]]]) -> None:
     with Journal.open(
         options.get("--dir"),
-        channel=options.get("--channel", "beta"),
+        channel=options.get("--channel", CHANNEL_DEFAULT),
         level=options.get("--level"),
         run=options.get("--run") or None,
         durability=options.get("--durability", "os"),

@@ -27,7 +27,8 @@ options:
                     Prints nothing if telemetry is off
   --run ID          the events belong to the run that --new-run printed; an empty ID means none.  Number the run's
                     generations yourself: generation=1, generation=2 ...
-  --channel NAME    the host's release channel: beta (default) or ga
+  --channel NAME    the host's release channel: ga (default) or beta.  Where the user has chosen nothing, the events
+                    of a beta are kept on this machine, those of a ga are not
   --level NAME      keep less than the user allows: minimal, standard, detailed
   --durability HOW  os (default) survives the death of all processes, each also a power cut
   --no-telemetry    keep nothing

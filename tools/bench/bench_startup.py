@@ -29,7 +29,7 @@ def run(host: Host, scale: Scale) -> list[Figure]:
     number = itertools.count()
     first = (host.python, "-c", _FIRST, existing)
     loaded = (host.python, "-c", _LOADED + _FIRST, existing)
-    append = (*host.program, "append", "--dir", existing, "--event", EVENT, *WORDS)
+    append = (*host.program, "append", "--channel", "beta", "--dir", existing, "--event", EVENT, *WORDS)
 
     def fresh() -> float:
         return host.run_ms(*first[:-1], os.path.join(host.scratch, f"fresh-{next(number)}", "j"))

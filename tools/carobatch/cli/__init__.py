@@ -38,6 +38,4 @@ def _dispatch(words: list[str]) -> int:
         return run(dir=words[2] if words[1:] else "")
     from carojournal.cli import parser
 
-    return parser.dispatch(
-        "carobatch", ABOUT, VERBS, "carobatch.cli", words
-    )
+    return parser.dispatch("carobatch", ABOUT, VERBS, "carobatch.cli", words)
