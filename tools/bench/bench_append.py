@@ -1,4 +1,4 @@
-"""Warm: one `record()` of a full event, against the floor and against other ways to keep it.
+"""Warm: one `record()` of a full event, against the floor.
 
 The floor is what nobody gets around who keeps an event so that `kill -9` takes nothing, and says so to other processes:
 `cbor2.dumps`, a checksum, `flock`, `write`, unlock.  It encodes the very event that was recorded before, as read back
@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from statistics import median
 from time import perf_counter, perf_counter_ns
+from typing import Any
 from zlib import crc32
 
 from bench.host import Host, Scale
 from bench.measure import Figure, Target, compare, paired, quantile
-from bench.peers import PEERS, Event, Peer, is_available
 from bench.workload import EVENT, FIELDS, open_journal
 from carojournal import Journal, JournalReader
 
 __all__ = ["block_us", "run"]
 
-_RECORD, _SYNCED, _FLOOR = "record()", "record(), durability each", "cbor2+crc32+flock+write"
+_RECORD, _FLOOR = "record()", "cbor2+crc32+flock+write"
 _CALLS_MIN = 20  # Where one takes 10 ms, the time limit of a block must still leave enough for a median.
 
 
@@ -37,7 +37,7 @@ def block_us(append: Callable[[], object], calls: int, limit_s: float) -> list[f
     return taken
 
 
-def _floor(folder: str, event: Event) -> Callable[[], object]:
+def _floor(folder: str, event: dict[str, Any]) -> Callable[[], object]:
     from cbor2 import dumps
 
     path = os.path.join(folder, "floor")
@@ -65,22 +65,12 @@ def _recorder(journal: Journal) -> Callable[[], object]:
 
 
 def run(host: Host, scale: Scale) -> list[Figure]:
-    """Measure warm appends, peers as far as they are installed, and what `record` costs where telemetry is off."""
-    home = host.environ["HOME"]
-    peers = [peer for peer in PEERS if is_available(peer)]
-    with (
-        open_journal(os.path.join(host.scratch, "warm"), home) as journal,
-        open_journal(os.path.join(host.scratch, "synced"), home, durability="each") as synced,
-    ):
+    """Measure warm appends, and what `record` costs where telemetry is off."""
+    with open_journal(os.path.join(host.scratch, "warm"), host.environ["HOME"]) as journal:
         journal.append(EVENT, **FIELDS)
         event = JournalReader(journal.root).tail(1)[0].value
         return [
             *_against_floor(_recorder(journal), _floor(host.scratch, event), scale),
-            # Apart: what waits for the disk makes its neighbours wait as well.
-            *_against_peers(
-                _RECORD, _recorder(journal), [peer for peer in peers if not peer.synced], event, host, scale
-            ),
-            *_against_peers(_SYNCED, _recorder(synced), [peer for peer in peers if peer.synced], event, host, scale),
             _disabled(host, scale),
         ]
 
@@ -92,31 +82,6 @@ def _against_floor(record: Callable[[], object], floor: Callable[[], object], sc
     return [
         compare(_RECORD, "us", medians[_RECORD], _FLOOR, medians[_FLOOR], Target("ratio", 3)),
         compare("record(), p99 of a block", "us", tails, "its median", medians[_RECORD], Target("ratio", 5)),
-    ]
-
-
-def _against_peers(
-    name: str, record: Callable[[], object], peers: Sequence[Peer], event: Event, host: Host, scale: Scale
-) -> list[Figure]:
-    appends = {name: record}
-    for peer in peers:
-        folder = os.path.join(host.scratch, peer.name.replace(" ", "-"))
-        os.mkdir(folder)
-        appends[peer.name] = peer.open(folder, event)
-    blocks = _blocks(appends, scale)
-    medians = {subject: [median(block) for block in found] for subject, found in blocks.items()}
-    target = Target("ratio", 3, at_least=True)
-    return [
-        compare(
-            f"peer: {peer.name}",
-            "us",
-            medians[peer.name],
-            name,
-            medians[name],
-            target if peer.comparable and not peer.synced else None,
-            f"survives {peer.guarantee}",
-        )
-        for peer in peers
     ]
 
 

@@ -3,21 +3,19 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 
-__all__ = ["PEER_PACKAGES", "make_environment"]
+__all__ = ["make_environment"]
 
-PEER_PACKAGES = ("persist-queue", "litequeue", "diskcache")  # What `peers` imports, as PyPI calls it.
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def make_environment(folder: str, extras: Sequence[str] = ()) -> str:
-    """Install this checkout, and the packages *extras*, into a new environment at *folder*; return its interpreter.
+def make_environment(folder: str, extra: str = "") -> str:
+    """Install this checkout with its *extra*, if any, into a new environment at *folder*; return its interpreter.
 
     Raises CalledProcessError; pip has said why on standard error.
     """
     subprocess.run([sys.executable, "-m", "venv", folder], check=True, stdout=sys.stderr)
     python = os.path.join(folder, "bin", "python")
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--compile"]
-    subprocess.run([*pip, _REPOSITORY, *extras], check=True, stdout=sys.stderr)
+    subprocess.run([*pip, f"{_REPOSITORY}[{extra}]" if extra else _REPOSITORY], check=True, stdout=sys.stderr)
     return python

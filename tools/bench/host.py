@@ -31,10 +31,30 @@ class Scale:
     counted_appends: int
     upload_events: int = 100_000
     upload_rounds: int = 3
+    peer_rounds: int = 15
+    peer_process_rounds: int = 3
+    peer_processes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    kills: int = 20
+    kill_appends: int = 400
 
 
 FULL = Scale(60, 60, 1_000, 0.25, 7, 16, 2_000, 25, 10_000_000, 500)
-QUICK = Scale(11, 11, 1_000, 0.05, 2, 16, 2_000, 5, 10_000_000, 500)
+QUICK = Scale(
+    11,
+    11,
+    1_000,
+    0.05,
+    2,
+    16,
+    2_000,
+    5,
+    10_000_000,
+    500,
+    peer_rounds=5,
+    peer_processes=(1, 8),
+    kills=5,
+    kill_appends=200,
+)
 
 
 @dataclass(frozen=True, slots=True)

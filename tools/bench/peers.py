@@ -1,22 +1,34 @@
 """Other ways to keep an event on the disk, each with what it guarantees.
 
-All take the same event as a dictionary and keep it before they return.  None checks it against a schema, none reports
-torn writes, and only sqlite and what is built on it can be shared between processes.  Queues that keep events in memory
-until a thread sends them (posthog's) do other work and are left out.
+All take the same event as a dictionary that JSON can hold.  What each guarantees is not from memory: `peer_facts` kills
+its process, looks what is there afterwards, and counts the calls that wait for the disk; bench_peers prints that beside
+the times.  None but carojournal reports torn writes or is bounded.  "Same work" are storages that get what `record`
+would write, schema check and encoding included, so that only the way to the disk differs.
+
+    peer                    waits for the disk   processes             checks
+    bare write              never                share (O_APPEND)      nothing
+    write + fdatasync       each append          share (O_APPEND)      nothing
+    sqlite3 autocommit      each append          wait for each other   column types at most
+    sqlite3 WAL             at a checkpoint      wait for each other   column types at most
+    sqlite3 WAL, sync off   never                wait for each other   column types at most
+    persist-queue file      never                one only              nothing (pickle)
+    persist-queue sqlite    each append          wait for each other   nothing (pickle)
+    litequeue               at a checkpoint      wait for each other   nothing
+    diskcache deque         at a checkpoint      wait for each other   nothing (pickle)
+    glean-sdk               never                one only              known keys, texts of 500 bytes; a thread writes
+    posthog                 keeps nothing        no disk               sizes; a thread sends
 """
 
 import importlib.util
-import json
 import os
-import sqlite3
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from carojournal import codec
+from bench import peer_clients, peer_sqlite
+from bench.workload import packed_event
 
-__all__ = ["PEERS", "Event", "Peer", "is_available"]
+__all__ = ["PEERS", "Event", "Peer", "by_name", "is_available"]
 
 Event = dict[str, Any]
 _Append = Callable[[], object]
@@ -24,13 +36,21 @@ _Append = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A way to keep an event.  `open` gets an empty folder and the event, and returns what appends it once."""
+    """A way to keep an event.
+
+    `open` gets a folder and the event and returns what appends it once; `count` tells how many a folder holds, for a
+    process that did not write them.  `synced` survives a power cut: compared with durability="each".  `survives` tells
+    whether what was acknowledged survives `kill -9`, which `peer_facts` tests.  `shared` stores take several processes.
+    `comparable` is false for a floor, which does less than is needed, and for "same work".
+    """
 
     name: str
-    guarantee: str
     open: Callable[[str, Event], _Append]
-    synced: bool = False  # Survives a power cut too: compared with durability="each".
-    comparable: bool = True  # False for a floor: does less than is needed to survive.
+    count: Callable[[str], int]
+    synced: bool = False
+    survives: bool = True
+    shared: bool = True
+    comparable: bool = True
     module: str = ""
 
 
@@ -39,15 +59,22 @@ def is_available(peer: Peer) -> bool:
     return not peer.module or importlib.util.find_spec(peer.module) is not None
 
 
-def _write(folder: str, event: Event) -> _Append:
-    data = codec.dumps(event)
-    descriptor = os.open(os.path.join(folder, "file"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def by_name(name: str) -> Peer:
+    """Return the peer of that name.  Raises StopIteration."""
+    return next(peer for peer in PEERS if peer.name == name)
+
+
+def _file(folder: str) -> int:
+    return os.open(os.path.join(folder, "file"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def _write(folder: str, _: Event) -> _Append:
+    data, descriptor = packed_event(), _file(folder)
     return lambda: os.write(descriptor, data)
 
 
-def _write_synced(folder: str, event: Event) -> _Append:
-    data = codec.dumps(event)
-    descriptor = os.open(os.path.join(folder, "file"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def _write_synced(folder: str, _: Event) -> _Append:
+    data, descriptor = packed_event(), _file(folder)
     sync = getattr(os, "fdatasync", os.fsync)
 
     def append() -> None:
@@ -57,78 +84,71 @@ def _write_synced(folder: str, event: Event) -> _Append:
     return append
 
 
-def _plain(event: Event) -> Event:
-    """Return the event with its ids as text, as JSON needs them."""
-    return {key: value.hex() if isinstance(value, bytes) else value for key, value in event.items()}
+def _in_file(folder: str) -> int:
+    """Count the maps of a CBOR sequence."""
+    with open(os.path.join(folder, "file"), "rb") as file:
+        return file.read().count(b"itimestamp")
 
 
-def _sqlite(folder: str, event: Event, *pragmas: str) -> _Append:
-    """Fill the table that caro 1.1 keeps its events in; every insert is a transaction of its own."""
-    connection = sqlite3.connect(os.path.join(folder, "events.db"), isolation_level=None)
-    for pragma in pragmas:
+def _same_write(folder: str, _: Event) -> _Append:
+    descriptor, payload = _file(folder), packed_event
+    return lambda: os.write(descriptor, payload())
+
+
+def _same_sqlite(folder: str, _: Event) -> _Append:
+    connection, payload = peer_sqlite.database(folder), packed_event
+    for pragma in peer_sqlite.WAL:
         connection.execute(f"PRAGMA {pragma}")
-    connection.execute(
-        "CREATE TABLE events (id TEXT PRIMARY KEY, session_id TEXT NOT NULL, timestamp TEXT NOT NULL,"
-        " event_type TEXT NOT NULL, data TEXT NOT NULL)"
-    )
-    row = _plain(event)
-    session, kind, stamp = row["session_id"], row["event"], "2026-09-21T12:00:00.000Z"
-
-    def append() -> None:
-        connection.execute(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?)", (str(uuid.uuid4()), session, stamp, kind, json.dumps(row))
-        )
-
-    return append
+    connection.execute("CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, data BLOB NOT NULL)")
+    return lambda: connection.execute("INSERT INTO events (data) VALUES (?)", (payload(),))
 
 
-def _sqlite_wal(folder: str, event: Event) -> _Append:
-    return _sqlite(folder, event, "journal_mode = WAL", "synchronous = NORMAL")
-
-
-def _persist_queue(folder: str, event: Event) -> _Append:
-    from persistqueue import Queue  # type: ignore[import-not-found,unused-ignore]
-
-    queue, row = Queue(os.path.join(folder, "queue"), tempdir=folder), _plain(event)
-    return lambda: queue.put(row)
-
-
-def _persist_queue_sqlite(folder: str, event: Event) -> _Append:
-    from persistqueue import SQLiteQueue  # type: ignore[import-not-found,unused-ignore]
-
-    queue, row = SQLiteQueue(os.path.join(folder, "queue"), auto_commit=True), _plain(event)
-    return lambda: queue.put(row)
-
-
-def _litequeue(folder: str, event: Event) -> _Append:
-    from litequeue import LiteQueue  # type: ignore[import-not-found,unused-ignore]
-
-    queue, row = LiteQueue(os.path.join(folder, "queue.db")), _plain(event)
-    return lambda: queue.put(json.dumps(row))
-
-
-def _diskcache(folder: str, event: Event) -> _Append:
-    from diskcache import Deque  # type: ignore[import-not-found,unused-ignore]
-
-    queue, row = Deque(directory=os.path.join(folder, "deque")), _plain(event)
-    return lambda: queue.append(row)
+def _same_litequeue(folder: str, _: Event) -> _Append:
+    queue, payload = peer_clients.litequeue(folder), packed_event
+    return lambda: queue.put(payload())
 
 
 PEERS = (
-    Peer("bare write", "kill -9, unless it hits inside a write; one process", _write, comparable=False),
+    Peer("bare write", _write, _in_file, comparable=False),
+    Peer("write + fdatasync", _write_synced, _in_file, synced=True, comparable=False),
+    Peer("same work: bare write", _same_write, _in_file, comparable=False),
+    Peer("same work: sqlite3 WAL", _same_sqlite, peer_sqlite.in_table, comparable=False),
+    Peer("same work: litequeue", _same_litequeue, peer_clients.in_litequeue, comparable=False, module="litequeue"),
+    Peer("sqlite3 WAL", peer_sqlite.open_wal, peer_sqlite.in_table),
+    Peer("sqlite3 WAL, sync off", peer_sqlite.open_unsynced, peer_sqlite.in_table),
+    Peer("sqlite3 autocommit", peer_sqlite.open_autocommit, peer_sqlite.in_table, synced=True),
     Peer(
-        "write + fdatasync",
-        "power cut, unless inside a write; one process",
-        _write_synced,
+        "persist-queue file",
+        peer_clients.open_persist_queue,
+        peer_clients.in_persist_queue,
+        shared=False,
+        module="persistqueue",
+    ),
+    Peer(
+        "persist-queue sqlite",
+        peer_clients.open_persist_queue_sqlite,
+        peer_clients.in_persist_queue_sqlite,
         synced=True,
-        comparable=False,
+        module="persistqueue",
     ),
-    Peer("sqlite3 WAL", "kill -9; processes wait for each other", _sqlite_wal),
-    Peer("sqlite3 autocommit", "power cut; processes wait for each other", _sqlite, synced=True),
-    Peer("persist-queue file", "kill -9; one process", _persist_queue, module="persistqueue"),
+    Peer("litequeue", peer_clients.open_litequeue, peer_clients.in_litequeue, module="litequeue"),
+    Peer("diskcache deque", peer_clients.open_diskcache, peer_clients.in_diskcache, module="diskcache"),
     Peer(
-        "persist-queue sqlite", "power cut; processes wait", _persist_queue_sqlite, synced=True, module="persistqueue"
+        "glean-sdk",
+        peer_clients.open_glean,
+        peer_clients.in_glean,
+        survives=False,
+        shared=False,
+        comparable=False,
+        module="glean",
     ),
-    Peer("litequeue", "kill -9; processes wait for each other", _litequeue, module="litequeue"),
-    Peer("diskcache deque", "kill -9; processes wait for each other", _diskcache, module="diskcache"),
+    Peer(
+        "posthog",
+        peer_clients.open_posthog,
+        peer_clients.in_posthog,
+        survives=False,
+        shared=False,
+        comparable=False,
+        module="posthog",
+    ),
 )

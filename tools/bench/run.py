@@ -1,9 +1,13 @@
 """Measure carojournal and print one table, each figure with its floor or peer from the same run.
 
-    python tools/bench/run.py [--quick] [--peers] [--json FILE] [--python PYTHON | --here] [NAME ...]
+    python tools/bench/run.py [--quick] [--json FILE] [--svg FILE] [--readme FILE] [--python PYTHON | --here] [NAME ...]
+    python tools/bench/run.py --from FILE [--svg FILE] [--readme FILE]
 
-NAME is startup, append, processes, scan, upload or instructions; without one, all.  The package is installed with pip
-into a new virtual environment below a temporary directory, unless --python names the interpreter of one that has it.
+NAME is startup, append, processes, scan, upload, instructions or peers; without one, all.  The package is installed
+with pip into a new virtual environment below a temporary directory, for peers with its extra `bench`, unless --python
+names the interpreter of one that has it.  --svg plots the peers, --readme writes the table into a file's block between
+two comments (`readme_table`); --from takes the figures of an earlier --json instead of measuring.
+
 Reports only: a missed target is no failure.  `best` is the run that was disturbed least; compare machines by it, and
 judge by the median.  `ratio` and `difference` are medians over neighbouring runs, not quotients of the columns beside
 them.
@@ -20,7 +24,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.host import Host
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "main", "render", "report"]
 
-NAMES = ("startup", "append", "processes", "scan", "upload", "instructions")
+NAMES = ("startup", "append", "processes", "scan", "upload", "instructions", "peers")
 _TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _REMOVED = ("PYTHON", "CARO", "DO_NOT_TRACK", "XDG_")  # What would change what is measured.
 _COLUMNS = ("figure", "median", "best", "floor or peer", "median", "best", "difference", "ratio", "target", "met")
@@ -79,7 +83,7 @@ def _summary(summary: "Summary | None") -> dict[str, float] | None:
     return None if summary is None else {key: round(value, 6) for key, value in asdict(summary).items()}
 
 
-def report(figures: "Sequence[Figure]", host: "Host", *, quick: bool) -> dict[str, object]:
+def report(figures: "Sequence[Figure]", host: "Host", *, quick: bool) -> dict[str, Any]:
     """Return what --json writes: the machine, and every figure."""
     rows = [
         {
@@ -117,9 +121,27 @@ def _measure(given: argparse.Namespace) -> int:
     if not host.installed:
         print("\nStart-up is that of a checkout, not of an installed package.")
     if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
-            file.write(json.dumps(result, indent=2) + "\n")
+        _write(given.json, json.dumps(result, indent=2) + "\n")
+    _show(result, given)
     return 0
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _show(result: dict[str, Any], given: argparse.Namespace) -> None:
+    """Write plot and table where they are asked for.  Raises ValueError, OSError."""
+    from bench.plot import render_svg
+    from bench.readme_table import render_table, replace_block
+
+    if given.svg:
+        _write(given.svg, render_svg(result))
+    if given.readme:
+        with open(given.readme, encoding="utf-8") as file:
+            text = file.read()
+        _write(given.readme, replace_block(text, render_table(result)))
 
 
 def _measure_in(python: str, argv: Sequence[str]) -> int:
@@ -133,8 +155,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure carojournal, each figure beside its floor or peer.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; default: all")
     parser.add_argument("--quick", action="store_true", help="fewer runs, under a minute")
-    parser.add_argument("--peers", action="store_true", help="install the peers from PyPI and measure them too")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--svg", metavar="FILE", help="plot the peers there")
+    parser.add_argument("--readme", metavar="FILE", help="write the table into the block of that file")
+    parser.add_argument("--from", dest="past", metavar="FILE", help="measure nothing, take the figures of a --json")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--python", metavar="PYTHON", help="measure the package that this interpreter has installed")
     where.add_argument("--here", action="store_true", help="measure the package that the running interpreter imports")
@@ -143,16 +167,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     if _TOOLS not in sys.path:
         sys.path.append(_TOOLS)
+    if given.past:
+        with open(given.past, encoding="utf-8") as past:
+            _show(json.load(past), given)
+        return 0
     if given.here:
         return _measure(given)
-    words = [*given.names, *(["--quick"] if given.quick else []), *(["--json", given.json] if given.json else [])]
+    words = [*given.names, *(["--quick"] if given.quick else [])]
+    for option in ("json", "svg", "readme"):
+        words += [f"--{option}", getattr(given, option)] if getattr(given, option) else []
     if given.python:
         return _measure_in(given.python, words)
     # Needs nothing but the standard library: carojournal need not be importable here.
-    from bench.environment import PEER_PACKAGES, make_environment
+    from bench.environment import make_environment
 
+    extra = "bench" if "peers" in (given.names or NAMES) else ""
     with tempfile.TemporaryDirectory(prefix="bench-venv-") as folder:
-        return _measure_in(make_environment(folder, PEER_PACKAGES if given.peers else ()), words)
+        return _measure_in(make_environment(folder, extra), words)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 import os
 import time
 
-from carojournal import Journal
+from carojournal import Journal, codec, redact
 from carojournal.errors import JournalError
 
-__all__ = ["EVENT", "FIELDS", "WORDS", "full_spool", "open_journal", "tree_bytes"]
+__all__ = ["EVENT", "FIELDS", "WORDS", "full_spool", "open_journal", "packed_event", "sample_event", "tree_bytes"]
 
 EVENT = "command_generated"
 FIELDS: dict[str, object] = {
@@ -41,6 +41,20 @@ _CHUNK = 100
 def open_journal(root: str, home: str, **options: object) -> Journal:
     """Open the journal at *root*, ruled by nothing but the configuration in *home*."""
     return Journal.open(root, environ={"HOME": home}, admin="/nonexistent", **options)  # type: ignore[arg-type]
+
+
+def packed_event() -> bytes:
+    """Return the bytes that `record` writes of the full event, checked and encoded anew from the caller's fields."""
+    found = redact.check(EVENT, FIELDS)
+    assert type(found) is redact.Accepted
+    return found.payload(1_790_000_000_000, bytes(range(16)), bytes(range(16, 32)), 1)
+
+
+def sample_event() -> dict[str, object]:
+    """Return the full event as a journal keeps it, ids as text: what a peer is given."""
+    event = codec.loads_fast(packed_event())
+    assert isinstance(event, dict)
+    return {key: value.hex() if isinstance(value, bytes) else value for key, value in event.items()}
 
 
 def tree_bytes(root: str) -> int:
