@@ -77,7 +77,8 @@ def _log_evictions(log: RunLog) -> None:
         remove(victims)
         for payload in (payload for victim in victims for payload in victim.payloads):
             loss: dict[str, Any] = decode(payload)
-            log.add(loss["segment"], loss["first_seq"], loss["events"])
+            # All of the file, what receipts account for included: the record's own number leaves that out.
+            log.add(loss["segment"], loss["first_seq"], loss["last_seq"] - loss["first_seq"] + 1)
 
     spool.remove = logged
 
