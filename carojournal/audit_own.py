@@ -69,7 +69,7 @@ _OWN_LINE = re.compile(
     rf"(?:created|rotate|clearing|cleared) \d{{1,16}} {_CRC}|session {_DATE} [0-9a-f]{{32}} {_CRC}|sent {_DATE} {_CRC}|"
     # deletion requests
     rf"request [0-9a-f]{{32}} \d{{1,16}} \d{{1,7}} {_CRC}|session [0-9a-f]{{32}} {_DATE} [0-9a-f]{{32}} {_CRC}|"
-    rf"done [0-9a-f]{{32}} \d{{1,16}} {_CRC}|"
+    rf"(?:done|confirmed) [0-9a-f]{{32}} \d{{1,16}} {_CRC}|"
     # the ledger of migrated rows: keyed hashes
     rf"taken [0-9a-f]{{32}} \d{{1,7}} (?:[0-9a-f]{{16}})* {_CRC}|"
     # how far discards were told

@@ -6,6 +6,7 @@ identity file.  `off` and `clear` leave it alone: a request is a promise to the 
     request <32 hex> <UTC ms> <number of sessions> <crc>
     session <request> <YYYY-MM-DD> <32 hex> <crc>           one session id that the receiver is to delete
     done <request> <UTC ms> <crc>                           the receiver has confirmed
+    confirmed <request> <UTC ms> <crc>                      the user has: whoever runs the receiver did it by hand
 
 A request with fewer sessions than its first line says was torn by a crash: it was never confirmed to the user and
 does not count.  Lines name their request, so that two writers at once cannot mix theirs; every write starts with a
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "BY_HAND",
     "HALF_CLEARED",
     "REQUESTS",
     "Request",
@@ -49,17 +51,23 @@ __all__ = [
 
 HALF_CLEARED = "a clear was interrupted: nothing leaves this machine until 'carojournal clear' is run again"
 REQUESTS = "deletion-requests"
+# Wire formats without a call to delete: a request waits until the user confirms that somebody has done it by hand.
+BY_HAND = frozenset(("posthog", "otlp"))
 REQUESTS_BYTES_MAX = 8_000_000  # 100 bytes a session: 200 years of days.
 _TRACES = ("sent", "receipts", "outbox")  # Folders that hold something only if carobatch was about to send.
 
 
 class Request(NamedTuple):
-    """One request: its id (32 hex digits), when it was made (UTC ms), (day, session id) pairs, when confirmed."""
+    """One request: its id (32 hex digits), when it was made (UTC ms), (day, session id) pairs, when confirmed.
+
+    `by_hand`: not by the receiver but by the user, after somebody had done it there.
+    """
 
     request: str
     created_ms: int
     sessions: tuple[tuple[str, bytes], ...]
     done_ms: int | None
+    by_hand: bool = False
 
 
 def read_identity(root: str) -> Identity | None:
@@ -162,9 +170,12 @@ def queue(
     return Request(name, now_ms, wanted, None)
 
 
-def acknowledge(root: str, request: str, now_ms: int) -> None:
-    """Note, durably, that the receiver has confirmed *request* (32 hex digits).  Raises JournalIOError."""
-    _append(root, REQUESTS, b"\n" + line(f"done {request} {now_ms}"))
+def acknowledge(root: str, request: str, now_ms: int, *, by_hand: bool = False) -> None:
+    """Note, durably, that the receiver (or, *by_hand*, the user) has confirmed *request* (32 hex digits).
+
+    Raises JournalIOError.
+    """
+    _append(root, REQUESTS, b"\n" + line(f"{'confirmed' if by_hand else 'done'} {request} {now_ms}"))
 
 
 def requests(root: str) -> list[Request]:
@@ -178,17 +189,17 @@ def requests(root: str) -> list[Request]:
         raise JournalIOError("read", path, error.errno, error.strerror or "") from error
     heads: dict[str, tuple[int, int]] = {}
     sessions: dict[str, dict[tuple[str, bytes], None]] = {}
-    done: dict[str, int] = {}
+    done: dict[str, tuple[int, bool]] = {}
     for words in good_lines(data):
         with contextlib.suppress(ValueError):
             if words[0] == "request" and len(words) == 4:
                 heads.setdefault(words[1], (int(words[2]), int(words[3])))
             elif words[0] == "session" and len(words) == 4:
                 sessions.setdefault(words[1], {})[words[2], bytes.fromhex(words[3])] = None
-            elif words[0] == "done" and len(words) == 3:
-                done.setdefault(words[1], int(words[2]))
+            elif words[0] in ("done", "confirmed") and len(words) == 3:
+                done.setdefault(words[1], (int(words[2]), words[0] == "confirmed"))
     return [
-        Request(name, created, tuple(sessions.get(name, ())), done.get(name))
+        Request(name, created, tuple(sessions.get(name, ())), *done.get(name, (None, False)))
         for name, (created, count) in heads.items()
         if len(sessions.get(name, ())) == count
     ]

@@ -46,12 +46,16 @@ class Kept:
 
 @dataclass(slots=True)
 class Batches:
-    """What carobatch left: batches under way, receipts, when the newest came (UTC ms), open deletion requests."""
+    """What carobatch left: batches under way, receipts, when the newest came (UTC ms), open deletion requests.
+
+    `by_hand`: the receiver has no call to delete, so somebody must do it there and the user confirm it.
+    """
 
     in_flight: int = 0
     receipts: int = 0
     last_ms: int | None = None
     deletion_requests: int = 0
+    by_hand: bool = False
 
 
 @dataclass(slots=True)
@@ -87,7 +91,8 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
     from carojournal import config
 
     found = policy.resolve(root, channel=channel or config.CHANNEL, environ=environ, admin=admin)
-    consent = config.load_for(environ, admin).consent
+    settings = config.load_for(environ, admin)
+    consent = settings.consent
     status = Status(
         root=root,
         mode=found.mode,
@@ -101,7 +106,7 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
     if os.path.isdir(root):
         _add_identity(status)
         _add_counters(status)
-        _add_batches(status)
+        _add_batches(status, str(settings.value("wire_format")))
         status.kept, status.losses = _kept(root, may_write=found.mode != "off")
         # Last, so that an index that was made just now is counted.
         status.used_bytes = sum(size for _, _, size in spool.usage(root))
@@ -131,7 +136,7 @@ def _add_counters(status: Status) -> None:
             status.refusals.append((words[1], words[2], words[3], count))
 
 
-def _add_batches(status: Status) -> None:
+def _add_batches(status: Status, wire_format: str) -> None:
     from carojournal import deletion
 
     batches = status.batches
@@ -140,6 +145,7 @@ def _add_batches(status: Status) -> None:
     batches.receipts = len(receipts)
     batches.last_ms = max(receipts, default=None)
     batches.deletion_requests = len(deletion.pending(status.root))
+    batches.by_hand = wire_format in deletion.BY_HAND
 
 
 def _files(root: str, folder: str) -> list[int]:

@@ -175,6 +175,11 @@ INVOCATIONS = {
             Invocation(("--dry-run",), (0, 77, 78)),
             Invocation(("--json",), (77, 78)),
         ],
+        "deletion": [
+            Invocation(("list",)),
+            # The user's word on a request, which survives off; there is none of that id.
+            Invocation(("confirm", "00000000"), (69,)),
+        ],
         "schedule": [Invocation(("print", "cron")), Invocation(("print", "systemd")), Invocation(("print", "launchd"))],
         "compact": [Invocation((), REFUSED), Invocation(("--idle", "0", "--json"), REFUSED)],
         "export": [

@@ -7,7 +7,7 @@ import time
 from carojournal import deletion, policy
 from carojournal.cli.confirm import confirm
 from carojournal.cli.output import count_text, is_terminal, say, table, uses_color
-from carojournal.config import CHANNEL
+from carojournal.config import CHANNEL, load_for
 from carojournal.identity import Identity
 from carojournal.root import check_root
 from carojournal.times import utc_text
@@ -49,12 +49,23 @@ def _print_json(root: str, request: deletion.Request | None) -> None:
     )
 
 
+def _next_step(request: str) -> str:
+    wire = str(load_for(os.environ).value("wire_format"))
+    if wire not in deletion.BY_HAND:
+        return "'carobatch run' delivers it"
+    return (
+        f"wire_format {wire} has no call for it: hand the ids to whoever runs the receiver, and say"
+        f" 'carobatch deletion confirm {request[:8]}' once they have deleted them ('carobatch deletion list' says how)"
+    )
+
+
 def delete_remote(*, yes: bool = False, force: bool = False, all: bool = False, json: bool = False) -> int:  # noqa: A002 - the option's name
     """Ask the receiver to delete everything that this journal has sent.
 
-    Shows the session ids and their days, asks, and stores the request; 'carobatch run' delivers it, also while
-    telemetry is off.  The ids are replaced, so that nothing recorded later can be tied to them, and events that still
-    carry them are never sent.  What is kept on this machine stays: 'carojournal clear' removes that.
+    Shows the session ids and their days, asks, and stores the request; 'carobatch run' delivers it while telemetry is
+    on.  Where the wire format has no call for it, the ids are yours to hand on ('carobatch deletion list').  The ids
+    are replaced, so that nothing recorded later can be tied to them, and events that still carry them are never sent.
+    What is kept on this machine stays: 'carojournal clear' removes that.
     """
     root = policy.journal_root(os.environ)
     identity = _identity(root)
@@ -90,7 +101,7 @@ def delete_remote(*, yes: bool = False, force: bool = False, all: bool = False, 
     if json:
         _print_json(root, request)
     else:
-        print(f"Request {request.request} of {utc_text(now_ms)} is queued; 'carobatch run' delivers it.")
+        print(f"Request {request.request} of {utc_text(now_ms)} is queued; {_next_step(request.request)}.")
     if off:
-        say("telemetry is off: the request alone was stored, and carobatch delivers it nevertheless")
+        say("telemetry is off: the request alone was stored, and nothing is sent before it is on again")
     return 0

@@ -157,6 +157,8 @@ def _kept_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     rows.append(("last batch", "none" if batches.last_ms is None else local_text(batches.last_ms)))
     if batches.deletion_requests:
         rows.append(("to delete", f"{count_text(batches.deletion_requests, 'request')} not confirmed yet"))
+        if batches.by_hand:
+            rows.append(("", "the receiver has no call for it; 'carobatch deletion list' says what to do"))
     return rows + _trouble_rows(found, kept)
 
 

@@ -171,6 +171,7 @@ def tell(root: str, found: "Policy", now_ms: int, random: "Callable[[int], bytes
     from carojournal import deletion
     from carojournal.identity import day_of
 
+    deletion.check_not_half_cleared(root)
     state = _load(root)
     if state.event is not None:
         _finish(root, state, found.cap_bytes)

@@ -9,6 +9,7 @@ ABOUT = "Pack, carry and deliver what caro's journal keeps."
 VERBS = {
     "run": "do what is due, quietly: what cron, launchd and systemd call",
     "upload": "send now what the user agreed to send",
+    "deletion": "list requests to delete, and confirm what was deleted by hand",
     "schedule": "have cron, launchd or systemd call run every hour",
     "compact": "seal, pack and merge what the journal keeps",
     "export": "write a bundle for a machine that this one cannot reach",

@@ -109,7 +109,9 @@ def _upload_if_due(root: str, settings: "Settings", mode: str, now_ms: int) -> "
     from carojournal import deletion
 
     tries = timing.load_tries(root)
-    asked = bool(deletion.pending(root)) and not timing.waits(tries.not_before_ms, now_ms)
+    # A request that no call can deliver waits for the user, and must not make this the hour of an upload.
+    can_ask = settings.value("wire_format") not in deletion.BY_HAND
+    asked = can_ask and bool(deletion.pending(root)) and not timing.waits(tries.not_before_ms, now_ms)
     if asked:
         from carobatch.target import may_ask_deletion
 

@@ -3,7 +3,7 @@
 A sink is judgement without I/O: `render` returns the exact bytes, the same for the same batch at any time; `judge`
 turns a 2xx answer into a verdict (every other status has one in `verdicts`, which a sink may sharpen);
 `attempt_headers` are the few that differ from try to try; `deletion` is the request that asks the receiver to delete
-sessions, or None where a client cannot ask.
+sessions, or None where a client cannot ask: then `by_hand` says what somebody has to do at the receiver.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carobatch.verdicts import Verdict
     from carojournal.deletion import Request as Deletion
 
-__all__ = ["SINKS", "Sink", "open_sink"]
+__all__ = ["SINKS", "Sink", "deletion_by_hand", "open_sink"]
 
 # wire_format -> (module, class, endpoint where none is configured; "": one must be)
 SINKS = {
@@ -31,6 +31,7 @@ class Sink(Protocol):
     """One wire format, bound to an endpoint."""
 
     name: str
+    by_hand: str  # "" if `deletion` asks; else what to do with the session ids, and where, as one sentence.
     url: str
     target: bytes  # SHA-256 of name, endpoint and key: an intent for another one is not sent.
 
@@ -45,6 +46,13 @@ class Sink(Protocol):
 
     def deletion(self, asked: "Deletion") -> "Request | None":
         """Return the request that asks the receiver to delete sessions, None if a client cannot ask that."""
+
+
+def deletion_by_hand(name: str) -> str:
+    """Return what the sink called *name* (a key of SINKS) says of deleting by hand, "" if it can ask."""
+    module, kind, _ = SINKS[name]
+    told: str = getattr(import_module(f"carobatch.sinks.{module}"), kind).by_hand
+    return told
 
 
 def open_sink(name: str, endpoint: str, key: str = "") -> Sink:

@@ -152,6 +152,7 @@ class CaroV1:
     """`caro-v1`."""
 
     name = "caro-v1"
+    by_hand = ""
     target = b""
 
     def __init__(self, url: str, key: str = "") -> None:  # noqa: ARG002 - caro's receiver wants no key

@@ -23,7 +23,9 @@ There is no trace: an event is not part of one.  Verdicts: a 2xx with an empty b
 counted in the receipt.  Of other statuses OTLP allows retries for 429, 502, 503 and 504 alone; 408, 425 and the other
 5xx are held instead, because data that a receiver says it cannot take is data that we keep.
 
-Deletion: OTLP has no such call.  A request stays pending, as for PostHog.
+Deletion: OTLP has no such call, and a collector may have passed the records on to anywhere.  A request stays open until
+the user confirms it (`carobatch deletion confirm`): whoever runs the backends behind the collector deletes the log
+records whose attribute `session.id` is one of the request's.
 """
 
 from typing import TYPE_CHECKING
@@ -91,6 +93,10 @@ class Otlp:
     """`otlp`."""
 
     name = "otlp"
+    by_hand = (
+        "OTLP has no call to delete: in every backend behind the collector, whoever runs it deletes the log records of"
+        ' service.name "caro" whose attribute session.id is one of these'
+    )
     target = b""
 
     def __init__(self, url: str, key: str = "") -> None:  # noqa: ARG002 - a collector on the way holds the keys

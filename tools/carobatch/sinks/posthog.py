@@ -26,9 +26,12 @@ Verdicts (v1): `results` maps every uuid to ok, warning (both: accepted), drop (
 that lacks one or names another is no verdict.  404 is tried again later, as PostHog asks.  v0 answers {"status": 1} or
 {"status": "Ok"} for the whole batch.
 
-Deletion: a client cannot ask PostHog.  Its key only writes; deleting takes the operator's personal key (`persons`,
-filtered by distinct_id, with delete_events=true).  So a request stays pending and `carojournal status` shows it; the
-user hands the session ids that `carojournal delete-remote` printed to the operator.
+Deletion: a client cannot ask PostHog, because its key only writes.  A request stays open, `carojournal status` shows
+it, and the user hands its session ids to the operator, who deletes with a personal key: POST
+/api/projects/<project>/persons/bulk_delete/ with {"distinct_ids": [...], "delete_events": true}, and looks at
+`persons_found` in the answer.  Our events make no person profile, so it may be 0, and then nothing was deleted: on a
+self-hosted PostHog the operator deletes from ClickHouse (table events, by distinct_id), on PostHog Cloud its support
+has to.  Events go asynchronously, at the weekend.  Once they are gone the user says so (`carobatch deletion confirm`).
 """
 
 from typing import TYPE_CHECKING
@@ -65,6 +68,10 @@ class PostHog:
     """`posthog`; an endpoint without a path gets that of capture v1.  Raises ConfigError without a key."""
 
     name = "posthog"
+    by_hand = (
+        "the key of a client only writes: whoever runs the PostHog project deletes the events whose distinct_id is one"
+        " of these (persons/bulk_delete with delete_events; where that finds no person: in ClickHouse, or by support)"
+    )
     target = b""
 
     def __init__(self, url: str, key: str = "") -> None:
