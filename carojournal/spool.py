@@ -142,10 +142,12 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
     """
     total = segment_limit(cap_bytes, lane)
     candidates = []
+    opened = []
     own = f"{lane}.seg"
     for folder, name, size in usage(root):
         if folder == "lanes" and name.endswith(".seg"):
             if name != own:
+                opened.append((folder, name))
                 total += max(size, segment_limit(cap_bytes, int(name[:-4])) if name[:-4].isdigit() else 0)
             continue
         total += size
@@ -160,7 +162,8 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
     left = sorted(candidates)
     left.sort(key=lambda one: not _is_delivered(os.path.join(root, one[3], one[2]), delivered))
     for at, (_, _, name, folder, size) in enumerate(left):
-        victim = _victim(os.path.join(root, folder, name), size, reason, named, gone, delivered)
+        others = [*opened, *((place, other) for _, _, other, place, _ in left if other != name)]
+        victim = _victim(root, (folder, name, size), reason, named, gone, delivered, others)
         if victim is not None:
             total -= size
             victims.append(victim)
@@ -183,29 +186,46 @@ def _is_delivered(path: str, delivered: "Delivered") -> bool:
 
 
 def _victim(
-    path: str, size: int, reason: str, named: bytes, gone: set[bytes], delivered: "Delivered"
+    root: str,
+    file: tuple[str, str, int],
+    reason: str,
+    named: bytes,
+    gone: set[bytes],
+    delivered: "Delivered",
+    others: "list[tuple[str, str]]",
 ) -> "Victim | None":
-    """Return the file as a victim, None if it must stay; *gone* are the segments that go, of which each counts once."""
+    """Return *file* (folder, name, bytes) as a victim, None if it must stay.
+
+    *gone* are the segments that go, of which each counts once; *others* (folder, name) are the files besides.
+    """
+    folder, name, size = file
+    path = os.path.join(root, folder, name)
     try:
         losses = describe(path)
+        if any(segment in named or segment.hex().encode() in named for segment, *_ in losses):
+            return None
+        payloads: list[bytes] = []
+        known = b""
+        for segment, first, last, events, carried in losses:
+            if segment in gone:
+                continue
+            gone.add(segment)
+            if carried:
+                from carojournal import predecessors
+
+                known = known or predecessors.heads(root, others)
+                payloads += predecessors.take_asked_for(path, segment, carried, known)
+            share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
+            arrived = min(events, delivered.count(segment, first, last)) if delivered.names(segment) else 0
+            if arrived and arrived == events:
+                payloads.append(encode_loss(DELIVERED, segment, first, last, events, share, carried))
+                continue
+            if arrived:
+                sums = carried.setdefault(DELIVERED, [0, 0, 0])
+                sums[1] += arrived
+            payloads.append(encode_loss(reason, segment, first, last, events - arrived, share, carried))
     except OSError:
         return None
-    if any(segment in named or segment.hex().encode() in named for segment, *_ in losses):
-        return None
-    payloads = []
-    for segment, first, last, events, carried in losses:
-        if segment in gone:
-            continue
-        gone.add(segment)
-        share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
-        arrived = min(events, delivered.count(segment, first, last)) if delivered.names(segment) else 0
-        if arrived and arrived == events:
-            payloads.append(encode_loss(DELIVERED, segment, first, last, events, share, carried))
-            continue
-        if arrived:
-            sums = carried.setdefault(DELIVERED, [0, 0, 0])
-            sums[1] += arrived
-        payloads.append(encode_loss(reason, segment, first, last, events - arrived, share, carried))
     return Victim(path, size, payloads)
 
 

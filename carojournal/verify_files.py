@@ -80,8 +80,13 @@ def _identity(path: str, data: bytes) -> list[Damage]:
 
 
 def _drops(path: str, data: bytes) -> list[Damage]:
+    # A line that is short, or that a hole fills up, is what a crash left; the next count began behind it.
     lines = ((at, data[at : at + LINE_BYTES]) for at in range(0, len(data), LINE_BYTES))
-    return [Damage(path, at, len(raw), "line") for at, raw in lines if raw[118:] != b"%08x \n" % crc32(raw[:118])]
+    return [
+        Damage(path, at, len(raw), "line", torn=len(raw.rstrip(b"\0")) < LINE_BYTES)
+        for at, raw in lines
+        if raw[118:] != b"%08x \n" % crc32(raw[:118])
+    ]
 
 
 def _snapshot(path: str, data: bytes) -> list[Damage]:

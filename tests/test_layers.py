@@ -49,6 +49,7 @@ HOT_ORDER = (
     "carojournal.drops",
     "carojournal.delivered",
     "carojournal.spool",
+    "carojournal.predecessors",
     "carojournal.lanes",
     "carojournal.rotation",
     "carojournal.tally",

@@ -302,6 +302,19 @@ def test_damaged_lines_of_the_small_files_are_named(journal, root):
     assert {item.path: (item.offset, item.reason) for item in report.damage} == expected
 
 
+@pytest.mark.parametrize("rest", [b"", bytes(64), bytes(128)])
+def test_half_written_line_of_the_counters_is_torn(journal, root, rest):
+    """The next count begins at the next multiple of a line: what a crash left is followed by a hole."""
+    journal.append("error_occurred", error_category="config_error")
+    path = os.path.join(root, "drops")
+    with open(path, "r+b") as file:
+        file.truncate(128 * 6 + 64)
+        file.seek(0, 2)
+        file.write(rest)
+    report = verify(root)
+    assert (report.exit_code, [item.offset for item in report.torn][:1]) == (TORN, [128 * 6])
+
+
 def test_half_written_line_of_the_identity_file_is_torn(tree):
     identity(tree, b"carojournal 1")
     with (tree / "journal").open("ab") as file:

@@ -9,6 +9,7 @@ from carobatch_journals import DAY_MS, close_lanes, events_of, fill, journal_at
 
 from carobatch.cli import main
 from carobatch.compact import compact
+from carobatch.seal import seal_idle_lanes
 from carobatch.store import PackedStore
 from carojournal import drops, locks, packed, spool
 from carojournal.cbordecode import decode
@@ -62,6 +63,15 @@ def test_no_packed_file_mixes_days_or_states_of_consent(root, clock, monkeypatch
     assert len(keys) == 4
 
 
+def test_a_lane_of_the_future_is_sealed(root, clock):
+    """It was written before the clock was set back."""
+    with journal_at(root, clock) as journal:
+        fill(journal, clock, 3)
+    written_ms = os.lstat(os.path.join(root, "lanes", "0.seg")).st_mtime_ns // 1_000_000
+    assert seal_idle_lanes(root, written_ms - 30_000, 60_000) == (0, 0)
+    assert seal_idle_lanes(root, written_ms - DAY_MS, 60_000) == (1, 0)
+
+
 def test_a_sealed_lane_ends_in_a_seal_of_all_before_it(root, clock):
     import hashlib
 
@@ -91,7 +101,8 @@ def read_packed(root):
 def test_a_lane_in_use_is_left_alone(root, clock):
     with journal_at(root, clock) as journal:
         fill(journal, clock)
-        compact(root, PackedStore(root, CAP), 0, 60_000)
+        written_ms = os.lstat(os.path.join(root, "lanes", "0.seg")).st_mtime_ns // 1_000_000
+        compact(root, PackedStore(root, CAP), written_ms + 1, 60_000)
         assert "0.seg" in names(root, "lanes")
         with locks.lane_lock(root, 0):
             child = os.fork()

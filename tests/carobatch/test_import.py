@@ -13,6 +13,7 @@ from carobatch_journals import DAY_MS, events_of, fill, journal_at
 from carobatch.cli import main
 from carobatch.importer import import_bundle
 from carobatch.receipt import intersect, union
+from carojournal.recovery import verify
 
 
 @pytest.fixture
@@ -215,6 +216,16 @@ def test_ack_makes_reclaimable_exactly_what_was_accepted(bundle, into, filled, r
     assert (found["events"], found["bundles"], found["bundles_acknowledged"]) == (5, 1, 1)
 
 
+def test_what_was_confirmed_and_removed_is_no_gap(bundle, into, filled, root, clock):
+    assert main(["import", bundle, "--into", into]) == 0
+    with journal_at(root, clock) as journal:
+        fill(journal, clock, 5)
+    assert main(["ack", str(receipt(into)), "--reclaim"]) == 0
+    found = verify(root)
+    assert found.events == 5
+    assert (found.exit_code, found.gaps) == (0, [])
+
+
 def test_a_partly_accepted_file_stays_whole(bundle, into, filled, root, capsys):
     assert main(["import", bundle, "--into", into]) == 0
     path = receipt(into)
@@ -336,7 +347,7 @@ def test_runs():
 
 def test_what_a_batch_under_way_names_is_not_reclaimed(bundle, into, filled, root, capsys):
     assert main(["import", bundle, "--into", into]) == 0
-    os.makedirs(os.path.join(root, "outbox"), 0o700)
+    os.makedirs(os.path.join(root, "outbox"), 0o700, exist_ok=True)
     segment = min(key[0] for key in filled)
     Path(root, "outbox", "batch").write_text(segment.hex())
     assert main(["ack", str(receipt(into)), "--reclaim"]) == 0

@@ -3,7 +3,8 @@
 A receipt counts for this journal only, only for a bundle that this journal has handed out (number, chain and SHA-256 of
 the manifest agree with the ledger), and only for events that this bundle held.  Confirmed runs add up over receipts in
 receipts/acks.json.  Reclaiming removes a packed file when every event in it is confirmed and every loss it records is
-in a bundle that was; a file of which one event is not confirmed stays whole.
+in a bundle that was; a file of which one event is not confirmed stays whole.  First the segments that go, and those
+whose losses go with them, are listed in receipts/uploads.cbor, where `verify` looks for what is gone.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from carobatch.deliveries import list_removed
 from carobatch.receipt import RECEIPT_BYTES_MAX, intersect, parse_receipt, union
 from carojournal import spool
 from carojournal.errors import DamagedData, JournalUnavailable
@@ -104,13 +106,18 @@ def _is_named(segment: bytes, outbox: bytes) -> bool:
 def reclaim(store: "PackedStore", ledger: "Ledger") -> tuple[int, int]:
     """Remove packed files that are confirmed whole; return (files, bytes).  The caller holds batch.lock."""
     acks = ledger.acks()
-    files = size = 0
     sending = spool.in_flight(store.root)
+    going = []
     for inventory in store.inventories([]):
         if any(_is_named(row["segment"], sending) for row in inventory.sections):  # type: ignore[arg-type]
             continue  # A batch under way may have to send it again.
         if all(is_confirmed(row, acks) for row in inventory.sections):
-            store.remove(inventory.path)
-            files += 1
-            size += inventory.start + inventory.frame_bytes
-    return files, size
+            going.append(inventory)
+    if not going:
+        return 0, 0
+    rows = [row for inventory in going for row in inventory.sections]
+    losses = [loss for row in rows for loss in row["losses"]]  # type: ignore[attr-defined]
+    list_removed(store.root, [named["segment"] for named in (*losses, *rows)])
+    for inventory in going:
+        store.remove(inventory.path)
+    return len(going), sum(inventory.start + inventory.frame_bytes for inventory in going)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from carojournal.reader import JournalReader
     from carojournal.segment_file import SegmentInfo
 
-__all__ = ["Accounted", "accounted", "fold", "reclaim"]
+__all__ = ["Accounted", "accounted", "fold", "list_removed", "reclaim"]
 
 RECEIPTS_MAX = 64  # That many receipts stand by themselves; older ones are folded into one file.
 Runs = list[list[int]]
@@ -125,7 +125,7 @@ def _remove(root: str, files: dict[str, _File]) -> tuple[int, int]:
     if not gone:
         return 0, 0
     _carry(root, gone, files)
-    _list(root, gone)
+    list_removed(root, gone)
     size = 0
     for path in files:
         size += os.lstat(path).st_size
@@ -152,7 +152,8 @@ def _write(root: str, value: dict[str, object]) -> None:
     write_file(path, dumps(value), overwrite=True, error=JournalIOError)
 
 
-def _list(root: str, gone: list[bytes]) -> None:
+def list_removed(root: str, gone: list[bytes]) -> None:
+    """Keep durably that the segments *gone* (uuids) are accounted for and may be missing."""
     value = sent.uploads(root)
     known: list[bytes] = value["segments"]  # type: ignore[assignment]
     value["segments"] = list(dict.fromkeys([*known, *gone]))[-sent.SEGMENTS_MAX :]

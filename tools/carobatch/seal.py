@@ -57,7 +57,8 @@ def _seal(root: str, number: int, now_ms: int, idle_ms: int, random: "Callable[[
     """Seal one lane whose lock we hold; return whether it was."""
     path = os.path.join(root, "lanes", f"{number}.seg")
     try:
-        if now_ms - os.lstat(path).st_mtime_ns // 1_000_000 < idle_ms:
+        # Either way: a lane that was written before the clock was set back must not wait until it has caught up.
+        if abs(now_ms - os.lstat(path).st_mtime_ns // 1_000_000) < idle_ms:
             return 0
         data = read_file(path)
     except FileNotFoundError:

@@ -140,7 +140,7 @@ def _pack_is_due(root: str, cap_bytes: int, now_ms: int) -> bool:
                         continue
                     status = entry.stat(follow_symlinks=False)
                     total += status.st_size if folder == "segments" else 0
-                    if now_ms - status.st_mtime_ns // 1_000_000 >= PACK_AGE_MS:
+                    if abs(now_ms - status.st_mtime_ns // 1_000_000) >= PACK_AGE_MS:
                         return True
         except FileNotFoundError:
             continue
