@@ -1,0 +1,128 @@
+"""What must hold after every step of the model; each function returns what does not."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+
+from carojournal.policy import segment_limit
+from carojournal.reader import Record
+from carojournal.recovery import CLEAN, DAMAGED, GAPS, TORN, verify
+from carojournal.spool import usage
+from faults import conservation, model_files
+from faults.model_batch import Batches, expanded
+from faults.model_world import CAP_BYTES
+
+__all__ = ["look", "tally"]
+
+
+def look(world: Batches) -> list[str]:
+    """Return everything that does not hold."""
+    return [*_balance(world), *_bound(world), *_verdict(world), *_uploads(world), *_imports(world)]
+
+
+def _judge(world: Batches, record: Record) -> bool:
+    event = world.known.events.get((record.segment, record.seq))
+    value = record.value
+    ids = (value.get("session_id"), value.get("run_id"))
+    return (
+        event is not None
+        and value.keys() == {"event", "timestamp", "session_id", "run_id", "session_duration_ms"}
+        and (value["event"], value["timestamp"]) == ("session_end", event.time_ms)
+        and value["session_duration_ms"] == event.number
+        and all(type(one) is bytes and len(one) == 16 for one in ids)
+    )
+
+
+def _balance(world: Batches) -> list[str]:
+    known = world.known
+    untold = known.events.keys() - known.acknowledged - known.cleared
+    balance = conservation.check(
+        world.root,
+        world.acknowledged(),
+        outcomes={
+            "delivered": conservation.ranges(world.delivered()),
+            "confirmed": conservation.ranges(known.confirmed),
+            "cleared": conservation.ranges(known.cleared),
+            "damaged": conservation.ranges(known.damaged),
+        },
+        extra=len(untold) + known.slack,
+        judge=lambda record: _judge(world, record),
+    )
+    return balance.problems
+
+
+def _bound(world: Batches) -> Iterator[str]:
+    if os.path.isdir(world.root):
+        rows = usage(world.root)
+        total = sum(size for _, _, size in rows)
+        if total > CAP_BYTES + segment_limit(CAP_BYTES, 0):
+            sums: dict[str, int] = {}
+            for folder, _, size in rows:
+                sums[folder] = sums.get(folder, 0) + size
+            yield f"the spool holds {total:,} bytes: {sums}"
+
+
+def _verdict(world: Batches) -> Iterator[str]:
+    """Compare `verify` with what this harness did to the files, as an own parser sees them."""
+    expected, allowed = CLEAN, set()
+    for path in model_files.segment_files(world.root):
+        with open(path, "rb") as file:
+            data = file.read()
+        segment = model_files.uuid_of(path, data)
+        if (data or os.path.basename(os.path.dirname(path)) != "lanes") and not model_files.is_whole(data, segment):
+            expected = max(expected, DAMAGED if segment in world.known.struck else TORN)
+            allowed |= {TORN, DAMAGED} if segment in world.known.cut else set()
+    for path, (data, surely) in world.known.struck_files.items():
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                same = file.read() == data
+            expected = DAMAGED if same and surely else expected
+            allowed |= {TORN, DAMAGED} if same else set()
+    allowed |= {TORN} if _is_torn(os.path.join(world.root, "drops")) else set()
+    report = verify(world.root)
+    allowed |= {expected} | ({GAPS} if world.known.blurred else set())
+    if report.exit_code not in allowed:
+        findings = [*report.damage, *report.torn, *report.gaps]
+        yield f"verify says {report.exit_code}, not {expected}: {list(islice(findings, 3))}"
+
+
+def _is_torn(drops: str) -> bool:
+    """Tell whether a death left a line of the counters short, or with a hole behind it."""
+    try:
+        with open(drops, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return False
+    return len(data) % 128 != 0 or b"\0" in data
+
+
+def _uploads(world: Batches) -> Iterator[str]:
+    yield from world.receiver.problems
+    consented = {one for one in world.delivered() if world.known.events[one].consent_ms == 0}
+    if consented:
+        yield f"{len(consented)} events left that no yes covers"
+
+
+def _imports(world: Batches) -> Iterator[str]:
+    for root, held in world.imported.items():
+        present = expanded(conservation.survey(root, lambda record: _judge(world, record)).present)
+        if not held.must <= present <= held.must | held.may:
+            yield f"imported {len(present)}, must {len(held.must)}, may {len(held.may)}"
+
+
+def tally(world: Batches) -> Counter[str]:
+    """Return how many events met which fate."""
+    known = world.known
+    return Counter(
+        {
+            "events": len(known.events),
+            "events written and never acknowledged": len(known.events.keys() - known.acknowledged),
+            "events taken by the receiver": len(world.receiver.taken),
+            "events refused by the receiver": len(world.receiver.refused),
+            "events confirmed by an importer": len(known.confirmed),
+            "events cleared": len(known.cleared),
+            "events damaged": len(known.damaged),
+            "bundles": len(world.bundles),
+        }
+    )
