@@ -94,6 +94,7 @@ class Journal:
         self._closed = False
         self._checked = False
         self._lanes: list[Lane] = []
+        self._lane: Lane | None = None
         self._pseudonym = b""
         self._identity_seen = (-1, -1)
         self._pid = getpid()
@@ -314,6 +315,7 @@ class Journal:
                 raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
             if not self._session or now_ms // _DAY_MS != self._day or self._identity_changed():
                 self._prepare(now_ms)
+            self._lane = None  # One process at a time uses lane 0: back to it soon after others have gone.
             self._from_ms = max(self._resolved_ms, self._day * _DAY_MS)
             self._until_ms = min(self._resolved_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
 
@@ -390,21 +392,15 @@ class Journal:
         self._day = day
 
     def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> "tuple[bytes, int]":
-        """Append to the first free lane.  A lane whose directory was replaced is opened anew, twice at most."""
+        """Append to a free lane.  A lane whose directory was replaced is opened anew, twice at most."""
         tries = 3
         while True:
             try:
-                for lane in self._lanes:
-                    identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+                if self._lane is not None:
+                    identity = self._lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
                     if identity is not None:
                         return identity
-                while len(self._lanes) < LANES_MAX:
-                    lane = Lane(self.root, len(self._lanes), self._policy.cap_bytes, self._random)
-                    self._lanes.append(lane)
-                    identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
-                    if identity is not None:
-                        return identity
-                raise carojournal.errors.JournalBusy("every lane is locked")
+                return self._take_lane(payloads, now_ms)
             except (carojournal.errors.LaneLost, FileNotFoundError):
                 tries -= 1
                 if not tries:
@@ -413,8 +409,23 @@ class Journal:
                 self._prepare(now_ms)
                 carojournal.root.make_root(self.root)
 
+    def _take_lane(self, payloads: "Sequence[bytes]", now_ms: int) -> "tuple[bytes, int]":
+        """Append to the first lane that is free, and keep to it until `_refresh`: nobody else's records to catch up on.
+
+        Raises JournalBusy if there is none.
+        """
+        for number in range(LANES_MAX):
+            if number == len(self._lanes):
+                self._lanes.append(Lane(self.root, number, self._policy.cap_bytes, self._random))
+            lane = self._lanes[number]
+            identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
+            if identity is not None:
+                self._lane = lane
+                return identity
+        raise carojournal.errors.JournalBusy("every lane is locked")
+
     def _drop_lanes(self) -> None:
-        lanes, self._lanes = self._lanes, []
+        lanes, self._lanes, self._lane = self._lanes, [], None
         for lane in lanes:
             lane.close()
 

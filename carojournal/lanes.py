@@ -4,7 +4,8 @@ r"""Lanes: how records reach the disk.  One lane is one lock file and one open s
                    "<segment, 32 hex> <created us, 16 digits> <consent ms, 13 digits> <crc32 of that, 8 hex>\n"
     lanes/N.seg    the open segment (`frame`); renamed into segments/ when it is closed
 
-A writer takes the first lane that is free, without waiting, and holds it for one append.  Between calls nothing is
+A writer takes a lane that is free, without waiting, and holds it for one append (`journal` says which it tries first:
+writers that share a lane in turns would have to look at each other's records all the time).  Between calls nothing is
 locked, so anybody who takes a lane's lock may rename its segment away.  Hence the one check before every write: the
 path must still lead to the file that this process has open, with the size it left.  If so, nobody was here; if not,
 `attach` looks again, at the last record through its trailing length.  Invariants, with their reasons:
@@ -202,6 +203,8 @@ class Lane:
             raise carojournal.errors.LaneLost from None
         if (ours.st_ino, ours.st_dev) != (there.st_ino, there.st_dev):
             raise carojournal.errors.LaneLost
+        if self._catch_up():
+            return
         self._forget()
         named = self._read_lock()
         try:
@@ -234,6 +237,21 @@ class Lane:
         self._seq = seq + 1
         if not self._is_ours():
             self.rotate()
+
+    def _catch_up(self) -> bool:
+        """Go on behind what another process appended to the segment that is open here; False if it is not that."""
+        try:
+            status = lstat(self._path)
+        except FileNotFoundError:
+            return False
+        if (status.st_ino, status.st_dev) != (self._inode, self._device):
+            return False
+        self._size = status.st_size
+        seq = self._last_seq()
+        if seq is None:
+            return False
+        self._seq = seq + 1
+        return True
 
     def _is_ours(self) -> bool:
         """Tell whether the segment's header, if it can be read, is of the version that we write."""
