@@ -3,8 +3,13 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from carojournal import Journal
+
+# Time decides no test: neither how long an example takes nor how long it takes to make one.
+settings.register_profile("carojournal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("carojournal")
 
 NOON_MS = 1_790_000_000_000 // 86_400_000 * 86_400_000 + 43_200_000  # Noon UTC of some day in 2026.
 

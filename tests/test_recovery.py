@@ -125,7 +125,7 @@ def test_every_flipped_bit_is_damage(tree, sealed):
         assert report.events == 4 - (1 <= hit <= len(PAYLOADS))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=edits, state=st.sampled_from(["closed", "open", "torn"]))
 def test_random_damage_never_raises_and_only_known_reasons_are_given(tree, changes, state):
     segment = bytes(range(16))

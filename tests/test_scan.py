@@ -212,7 +212,7 @@ def edited(data, changes):
     return data
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(edits)
 def test_random_damage_never_invents_a_record_and_every_byte_is_accounted_for(changes):
     data = edited(SEALED, changes)
@@ -223,7 +223,7 @@ def test_random_damage_never_invents_a_record_and_every_byte_is_accounted_for(ch
     assert_tiled(data, found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, len(SEALED) - 1), st.binary(min_size=1, max_size=60)), max_size=5))
 def test_records_that_no_damage_in_place_touches_are_all_read(changes):
     data = edited(SEALED, [("overwrite", at, raw) for at, raw in changes])

@@ -131,7 +131,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from([*FULL, *ENVELOPE, "generation", "x"]), values, max_size=4))
 def test_refusals_hold_no_value(changes):
     value = {"event": "command_generated", **ENVELOPE, **FULL, **changes}
@@ -141,7 +141,7 @@ def test_refusals_hold_no_value(changes):
         assert reason in REASONS
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_it_raise(raw):
     assert check_payload(raw)
