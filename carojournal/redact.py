@@ -23,17 +23,22 @@ from carojournal.frame import encode_head, encode_score, encode_text
 TYPE_CHECKING = False  # `typing` costs 15 ms to import; type checkers know the name.
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from carojournal.refusal import Refused
 
+    # A check: (type, what is stored for values of exactly that type which occurred before, and what any value goes
+    # through otherwise).  The second is a dictionary's `get`: looking up 1 among booleans would find True.
     _Admit = Callable[[object], bytes | str]
+    _Known = Callable[[Any], bytes | None]
+    _Check = tuple[type, _Known, _Admit]
     _Field = tuple[str, int, int, bool, _Admit]  # canonical name, slot, level, required, check
     # Name, level, keys of the map in their order, slots of the recorder's own among them, (slot, key) of what is
     # required, for each level what `check` looks fields up in, the map with no field in it, its head by absent keys,
     # and the fields that have occurred.
     _Heads = list[bytes]
     _Required = list[tuple[int, str]]
-    _Tables = tuple[dict[str, tuple[int, _Admit]], ...]
+    _Tables = tuple[dict[str, tuple[int, type, _Known, _Admit]], ...]
     _Spec = tuple[str, int, list[str], list[int], _Required, _Tables, _Heads, _Heads, dict[str, _Field]]
 
 __all__ = ["UNKNOWN", "Accepted", "check", "compile_event", "event_name", "field_of", "is_number", "is_version"]
@@ -42,34 +47,30 @@ UNKNOWN = "<unknown>"
 FIELDS_MAX = 64  # More keys than all events have together: such a call is refused before its keys are read.
 TEXT_BYTES_MAX = 64  # As `shape.TEXT_BYTES_MAX`; a test holds them equal.
 GENERATION_MAX = 9_999  # Ordinals of a run; a run ends at the latest with its host process.
-_KNOWN_MAX = 256  # Texts that one field remembers.  A host uses a handful; a misbehaving one must not grow us.
+_KNOWN_MAX = 256  # Values that one field remembers.  A host uses a handful; a misbehaving one must not grow us.
 
 _NO_VALUE = b""
 _ARRAY = 0x80
 _ALIAS = ("", 0, False, "")  # Stands for the declaration of a name that is none of the event's own.
-_SMALL = bytes(range(24))  # CBOR writes these as themselves.
 
 
 class Accepted:
     """An event that may be stored.  `refusals` are (event, field, reason) of optional fields left out or replaced."""
 
-    __slots__ = ("_heads", "_own", "event", "generation", "refusals", "slots")
+    __slots__ = ("_spec", "generation", "refusals", "slots")
 
     def __init__(
-        self,
-        event: str,
-        slots: "list[bytes]",
-        own: "list[int]",
-        heads: "list[bytes]",
-        generation: object,
-        refusals: "tuple[tuple[str, str, str], ...]",
+        self, spec: "_Spec", slots: "list[bytes]", generation: object, refusals: "tuple[tuple[str, str, str], ...]"
     ) -> None:
-        self.event = event
+        self._spec = spec
         self.slots = slots
-        self._own = own
-        self._heads = heads
         self.generation = generation
         self.refusals = refusals
+
+    @property
+    def event(self) -> str:
+        """The event's canonical name."""
+        return self._spec[0]
 
     def payload(self, time_ms: int, session: bytes, run: bytes, generation: int) -> bytes:
         """Return the record's payload, a deterministic CBOR map.
@@ -78,15 +79,16 @@ class Accepted:
         none).
         """
         slots = self.slots
-        _, run_slot, time_slot, generation_slot, session_slot = self._own
+        spec = self._spec
+        _, run_slot, time_slot, generation_slot, session_slot = spec[3]
         # From 2**32 ms (19 February 1970) on the shortest head has eight bytes.
-        slots[time_slot] = b"itimestamp" + (
-            b"\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else encode_head(0, time_ms)
+        slots[time_slot] = (
+            b"itimestamp\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else b"itimestamp" + encode_head(0, time_ms)
         )
         slots[run_slot] = b"frun_idP" + run
         slots[session_slot] = b"jsession_idP" + session
         slots[generation_slot] = b"jgeneration" + encode_head(0, generation) if generation else _NO_VALUE
-        return self._heads[slots.count(_NO_VALUE)] + b"".join(slots)
+        return spec[7][slots.count(_NO_VALUE)] + b"".join(slots)
 
     @property
     def fields(self) -> "dict[str, object]":
@@ -94,9 +96,9 @@ class Accepted:
         from carojournal.codec import loads
 
         slots = self.slots.copy()
-        for slot in self._own:
+        for slot in self._spec[3]:
             slots[slot] = _NO_VALUE
-        body = loads(self._heads[slots.count(_NO_VALUE)] + b"".join(slots))
+        body = loads(self._spec[7][slots.count(_NO_VALUE)] + b"".join(slots))
         assert isinstance(body, dict)
         return body
 
@@ -127,10 +129,10 @@ def field_of(spec: "_Spec", name: str) -> "_Field | None":
         return None
     kind, least, required, _ = declared[key]
     slot = order.index(key)
-    admit = _admitter(encode_text(key), kind)
+    wanted, known, admit = _check_of(encode_text(key), kind)
     if name not in events.GROUPS:
         for level, table in enumerate(tables):
-            table[name] = slot, admit if level >= least else _leave_out
+            table[name] = (slot, wanted, known, admit) if level >= least else (slot, _NoType, known, _leave_out)
     field = fields[name] = key, slot, least, required, admit
     return field
 
@@ -140,8 +142,12 @@ def _leave_out(_value: object) -> "bytes | str":
     return _NO_VALUE
 
 
-def _admitter(key: bytes, kind: str) -> "_Admit":
-    """Return the check of a type: it returns the encoded *key* and value, or as text the reason why not."""
+class _NoType:
+    """The type of no value: stands where every value takes the longer way."""
+
+
+def _check_of(key: bytes, kind: str) -> "_Check":
+    """Return the check of a type: what it lets through is the encoded *key* and value, else a text says why not."""
     spec = events.TYPES[kind]
     if spec[0] == "int":
         return _int(key, *spec[1:])  # type: ignore[arg-type]
@@ -154,24 +160,21 @@ def _admitter(key: bytes, kind: str) -> "_Admit":
     return _text(key, kind, spec)
 
 
-def _text(key: bytes, kind: str, spec: "tuple[object, ...]") -> "_Admit":
+def _text(key: bytes, kind: str, spec: "tuple[object, ...]") -> "_Check":
     known: dict[str, bytes] = {}
-    find = known.get
 
     def admit(value: object) -> "bytes | str":
         if type(value) is not str or len(value) > TEXT_BYTES_MAX:
             return "type" if type(value) is not str else "shape"
-        found = find(value)
-        if found is None:
-            word = _word(value, kind, spec)
-            if word is None:
-                return carojournal.refusal.text_reason(value)
-            found = key + encode_text(word)
-            if len(known) < _KNOWN_MAX:
-                known[value] = found
+        word = _word(value, kind, spec)
+        if word is None:
+            return carojournal.refusal.text_reason(value)
+        found = key + encode_text(word)
+        if len(known) < _KNOWN_MAX:
+            known[value] = found
         return found
 
-    return admit
+    return str, known.get, admit
 
 
 def _word(text: str, kind: str, spec: "tuple[object, ...]") -> "str | None":
@@ -218,7 +221,7 @@ def is_number(text: str, digits: int) -> bool:
     return text == "0" or text[0] != "0"
 
 
-def _words(key: bytes, item_kind: str, most: int) -> "_Admit":
+def _words(key: bytes, item_kind: str, most: int) -> "_Check":
     spec = events.TYPES[item_kind]
 
     def admit(value: object) -> "bytes | str":
@@ -235,46 +238,52 @@ def _words(key: bytes, item_kind: str, most: int) -> "_Admit":
             found.add(word)
         return key + encode_head(_ARRAY, len(found)) + b"".join(map(encode_text, sorted(found)))
 
-    return admit
+    return _NoType, _nothing, admit
 
 
-def _int(key: bytes, most: int, exact: int, step: int) -> "_Admit":
+def _nothing(_value: object) -> None:
+    """Stand for the memory of a check that has none."""
+
+
+def _int(key: bytes, most: int, exact: int, step: int) -> "_Check":
+    known: dict[int, bytes] = {}
+
     def admit(value: object) -> "bytes | str":
         if type(value) is not int:
             return "type"
         if not 0 <= value <= most:
             return "range"
-        if value < 24:
-            return key + _SMALL[value : value + 1]
-        return key + encode_head(0, value if value <= exact else (value + step // 2) // step * step)
+        found = key + encode_head(0, value if value <= exact else (value + step // 2) // step * step)
+        if len(known) < _KNOWN_MAX:
+            known[value] = found
+        return found
 
-    return admit
+    return int, known.get, admit
 
 
-def _bool(key: bytes) -> "_Admit":
-    yes, no = key + b"\xf5", key + b"\xf4"
+def _bool(key: bytes) -> "_Check":
+    known = {True: key + b"\xf5", False: key + b"\xf4"}
 
     def admit(value: object) -> "bytes | str":
-        return yes if value is True else no if value is False else "type"
+        return known[value] if type(value) is bool else "type"
 
-    return admit
+    return bool, known.get, admit
 
 
-def _score(key: bytes) -> "_Admit":
-    known: dict[int, bytes] = {}
+def _score(key: bytes) -> "_Check":
+    known: dict[float, bytes] = {}
 
     def admit(value: object) -> "bytes | str":
         if type(value) is not float and type(value) is not int:
             return "type"
         if not 0 <= value <= 1:  # also false for NaN
             return "range"
-        hundredths = round(value * 100)
-        found = known.get(hundredths)
-        if found is None:
-            found = known[hundredths] = key + encode_score(hundredths)
+        found = key + encode_score(round(value * 100))
+        if type(value) is float and len(known) < _KNOWN_MAX:
+            known[value] = found
         return found
 
-    return admit
+    return float, known.get, admit
 
 
 _compiled: "dict[str, _Spec]" = {}
@@ -311,7 +320,7 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
     spec = (_compiled.get(event_type) if type(event_type) is str else None) or compile_event(event_type)
     if spec is None:
         return carojournal.refusal.Refused(UNKNOWN, ((UNKNOWN, UNKNOWN, "unknown_event"),))
-    event, least, _, own, required, tables, blank, heads, _ = spec
+    event, least, _, _, required, tables, blank, _, _ = spec
     if least > level:
         return None
     if type(fields) is not dict or len(fields) > FIELDS_MAX:
@@ -324,8 +333,8 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
     for name, value in fields.items():
         entry = find(name)
         if entry is not None:
-            slot, admit = entry
-            found = admit(value)
+            slot, wanted, known, admit = entry
+            found = (known(value) if type(value) is wanted else None) or admit(value)
             if type(found) is bytes:
                 slots[slot] = found
                 continue
@@ -338,9 +347,7 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
     if fatal:
         return carojournal.refusal.Refused(event, tuple(bad))
     given = fields.get("generation")
-    return Accepted(
-        event, slots, own, heads, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ()
-    )
+    return Accepted(spec, slots, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ())
 
 
 def _exception(
@@ -393,8 +400,8 @@ def _check_group(
     for name, value in members.items():
         entry = find(name)  # type: ignore[call-overload]
         if entry is not None and declared.get(name, _ALIAS)[3] == group:  # type: ignore[call-overload]
-            slot, admit = entry
-            found = admit(value)
+            slot, wanted, known, admit = entry
+            found = (known(value) if type(value) is wanted else None) or admit(value)
             if type(found) is bytes:
                 slots[slot] = found
                 continue
