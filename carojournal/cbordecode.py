@@ -59,8 +59,8 @@ def decode(data: bytes) -> dict[str, object]:
     """Return the map that *data* holds, all of it.  Raises MalformedCBOR."""
     try:
         value, end = _item(data, 0, 0)
-    except UnicodeDecodeError as error:
-        raise MalformedCBOR("text that is not UTF-8") from error
+    except UnicodeDecodeError:
+        raise MalformedCBOR("text that is not UTF-8") from None
     if end != len(data) or type(value) is not dict:
         raise MalformedCBOR("not exactly one map")
     return value

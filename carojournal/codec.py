@@ -77,8 +77,8 @@ def loads(data: bytes) -> object:
         _check_values(value)
     except MalformedCBOR:
         raise
-    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
-        raise MalformedCBOR("not a CBOR item of ours") from error
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError):
+        raise MalformedCBOR("not a CBOR item of ours") from None  # The cause may quote what was refused.
     return value
 
 
@@ -97,8 +97,8 @@ def loads_fast(data: bytes) -> object:
             allow_indefinite=False,
             allow_duplicate_keys=False,
         )
-    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
-        raise MalformedCBOR("not a CBOR item of ours") from error
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError):
+        raise MalformedCBOR("not a CBOR item of ours") from None
 
 
 def iter_items(data: bytes) -> "Iterator[tuple[int, int, object]]":
@@ -110,6 +110,6 @@ def iter_items(data: bytes) -> "Iterator[tuple[int, int, object]]":
     while (start := stream.tell()) < len(data):
         try:
             value = _decoder(stream).decode()
-        except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
-            raise MalformedCBOR(f"no CBOR item of ours at byte {start}") from error
+        except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError, RecursionError):
+            raise MalformedCBOR(f"no CBOR item of ours at byte {start}") from None
         yield start, stream.tell(), value

@@ -34,6 +34,11 @@ class Cursor:
     watermark_us: int = 0
     read: Mapping[bytes, int] = field(default_factory=dict)
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it names segments (16 bytes) and sequence numbers, -1 where nothing was read."""
+        return self.watermark_us >= 0 and all(len(name) == 16 and seq >= -1 for name, seq in self.read.items())
+
     def first_unread(self, segment: bytes, created_us: int) -> int | None:
         """Return the first sequence number of a segment that was not read yet, None if it was read to its end."""
         done = self.read.get(segment)
@@ -71,8 +76,10 @@ def parse_cursor(text: str) -> Cursor:
         watermark, _, listed = rest.partition(";")
         try:
             if version == _VERSION:
-                pairs = (word.split(":") for word in listed.split(",") if word)
-                return Cursor(int(watermark), {bytes.fromhex(name): int(seq) for name, seq in pairs})
+                pairs = [word.split(":") for word in listed.split(",") if word]
+                found = Cursor(int(watermark), {bytes.fromhex(name): int(seq) for name, seq in pairs})
+                if found.is_sound and str(found) == f"{text};{crc}":
+                    return found
         except ValueError:
             pass
     raise UsageError("a cursor is what --show-cursor prints, whole and unchanged")

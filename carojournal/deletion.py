@@ -178,6 +178,20 @@ def acknowledge(root: str, request: str, now_ms: int, *, by_hand: bool = False) 
     _append(root, REQUESTS, b"\n" + line(f"{'confirmed' if by_hand else 'done'} {request} {now_ms}"))
 
 
+def _session(word: str) -> bytes:
+    """Return a session id.  Raises ValueError for what is none."""
+    if len(word) != 32 or not word.isascii() or not word.isalnum():
+        raise ValueError("not a session id")
+    return bytes.fromhex(word)
+
+
+def _number(word: str) -> int:
+    """Return a number that a line holds.  Raises ValueError for what `int` takes besides digits."""
+    if not word.isascii() or not word.isdigit():
+        raise ValueError("not a number")
+    return int(word)
+
+
 def requests(root: str) -> list[Request]:
     """Return every whole request at *root*, oldest first; an absent file holds none.  Raises JournalIOError."""
     path = os.path.join(root, REQUESTS)
@@ -193,11 +207,11 @@ def requests(root: str) -> list[Request]:
     for words in good_lines(data):
         with contextlib.suppress(ValueError):
             if words[0] == "request" and len(words) == 4:
-                heads.setdefault(words[1], (int(words[2]), int(words[3])))
+                heads.setdefault(words[1], (_number(words[2]), _number(words[3])))
             elif words[0] == "session" and len(words) == 4:
-                sessions.setdefault(words[1], {})[words[2], bytes.fromhex(words[3])] = None
+                sessions.setdefault(words[1], {})[words[2], _session(words[3])] = None
             elif words[0] in ("done", "confirmed") and len(words) == 3:
-                done.setdefault(words[1], (int(words[2]), words[0] == "confirmed"))
+                done.setdefault(words[1], (_number(words[2]), words[0] == "confirmed"))
     return [
         Request(name, created, tuple(sessions.get(name, ())), *done.get(name, (None, False)))
         for name, (created, count) in heads.items()

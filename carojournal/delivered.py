@@ -5,7 +5,9 @@ those that name a segment are decoded: most of the time none does, because carob
 """
 
 import os
+from zlib import crc32
 
+from carojournal.cbor import encode_map
 from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
 from carojournal.root import open_file
@@ -72,7 +74,14 @@ def _read(path: str) -> bytes:
 
 
 def _acknowledged(acks: bytes, segment: bytes) -> list[list[int]]:
-    """Return the runs of *segment* in acks.json, which is canonical JSON: {"<hex>":[[first,last],...],...}."""
+    """Return the runs of *segment* in acks.json, which is canonical JSON: {"<hex>":[[first,last],...],...}.
+
+    Nothing if its checksum does not hold: a line `"crc":<CRC-32 of the text without that line>`.
+    """
+    rows = acks[2:-3].split(b",\n")
+    rest = b"{\n%b\n}\n" % b",\n".join([row for row in rows if not row.startswith(b'"crc":')])
+    if b'"crc":%d' % crc32(rest) not in rows:
+        return []
     mark = b'"%b":[[' % segment.hex().encode()
     at = acks.find(mark)
     if at < 0:
@@ -86,6 +95,8 @@ def _ranges(data: bytes) -> dict[bytes, list[list[int]]]:
     found: dict[bytes, list[list[int]]] = {}
     try:
         value = decode(data)
+        if value.pop("crc", None) != crc32(encode_map(value)):
+            return {}
         for key in ("ranges", "refused"):
             for segment, runs in value.get(key, ()):  # type: ignore[attr-defined]
                 found.setdefault(bytes(segment), []).extend([int(first), int(last)] for first, last in runs)

@@ -27,6 +27,7 @@ __all__ = ["DROPS", "DROP_REASONS", "LINE_BYTES", "add_counts", "create_drops", 
 DROPS = "drops"
 LINE_BYTES = 128
 _KEY_BYTES = 96
+_COUNT_MAX = 10**20 - 1  # What fits its 20 digits.
 _FILE_BYTES_MAX = 262_144  # All (event, field, reason) triples of the schema together take less than half of it.
 
 DROP_REASONS = {
@@ -70,7 +71,8 @@ def _line(key: str, count: int) -> bytes:
 def _parse(raw: bytes) -> tuple[str, int] | None:
     if raw[118:] != b"%08x \n" % crc32(raw[:118]):
         return None
-    return raw[:_KEY_BYTES].rstrip().decode(), int(raw[97:117])
+    key, count = raw[:_KEY_BYTES].rstrip(), raw[97:117]
+    return (key.decode(), int(count)) if key.isascii() and count.isdigit() else None
 
 
 def drop_reason(error: BaseException) -> str:  # noqa: PLR0911 - one line a kind of error
@@ -118,7 +120,7 @@ def add_counts(root: str, counts: dict[str, int]) -> bool:
             at, count = _find(data, key)
             if at < 0:
                 at, end = end, end + LINE_BYTES
-            if os.pwrite(descriptor, _line(key, count + more), at) != LINE_BYTES:
+            if os.pwrite(descriptor, _line(key, min(count + more, _COUNT_MAX)), at) != LINE_BYTES:
                 return False
     except OSError:
         return False

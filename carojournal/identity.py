@@ -60,6 +60,11 @@ def line(text: str) -> bytes:
     return b"%b %08x\n" % (raw, crc32(raw))
 
 
+def _id(words: bytes) -> bytes:
+    """Return the 16 bytes of 32 hexadecimal digits, b"" for anything else."""
+    return b"" if len(words) != 32 or words.strip(b"0123456789abcdef") else bytes.fromhex(words.decode())
+
+
 class Identity:
     """The journal's pseudonym and secret, and today's session id; all 16 random bytes.
 
@@ -78,8 +83,8 @@ class Identity:
 
     def _first(self, prefix: bytes, size: int) -> bytes:
         for words in good_words(self.data, prefix):
-            if len(words) == 2 * size:
-                return bytes.fromhex(words.decode())
+            if found := _id(words):
+                return found
         # The line is damaged (verify says so): the journal goes on under a new pseudonym.
         fresh = self._random(size)
         if self._mend:
@@ -96,8 +101,8 @@ class Identity:
         for _ in range(2):
             rotated = self.data.rfind(b"\nrotate ")
             for words in good_words(self.data, prefix, max(rotated, 0)):
-                if len(words) == 32:
-                    return bytes.fromhex(words.decode())
+                if found := _id(words):
+                    return found
             self.append(f"session {day} {self._random(16).hex()}")
         raise carojournal.errors.JournalIOError(
             "read", self._path, None, "a session line that was just written is not there"
@@ -116,8 +121,10 @@ class Identity:
         """Return (day, session id) of every session that this journal has used, oldest first."""
         found = []
         for words in good_words(self.data, b"session "):
-            day, _, text = words.decode().partition(" ")
-            found.append((day, bytes.fromhex(text)))
+            day, _, text = words.partition(b" ")
+            session = _id(text)
+            if session and len(day) == 10 and day.isascii():
+                found.append((day.decode(), session))
         return found
 
 

@@ -9,9 +9,9 @@ Readers make it when they first need it and read only bytes that are new since. 
 locked, or the directory cannot be written, there is no index this time.
 
 Any doubt means reading again.  A file whose device, inode or size does not fit, or whose last indexed record is gone,
-is indexed anew; another layout, another schema, a failed `quick_check` or any error of sqlite builds the whole index
-anew, beside the old one, and puts it in place with one rename.  A file with damage has no row: it is read every time,
-so that the damage is seen.  What a block says is verified when it is read: every record has its checksum.
+is indexed anew; another layout, another schema, a failed `quick_check`, a row whose checksum does not hold or any error
+of sqlite builds the whole index anew, beside the old one, and puts it in place with one rename.  A file with damage has
+no row: it is read every time, so that the damage is seen.  What a block says is verified when it is read.
 """
 
 import os
@@ -29,7 +29,7 @@ __all__ = ["INDEX", "JOURNAL_BYTES_MIN", "Index", "open_index", "rebuild"]
 
 INDEX = "index.sqlite3"
 JOURNAL_BYTES_MIN = 524_288  # Half a megabyte is read in 20 ms, and sqlite's own pages would weigh over 2 % of less.
-LAYOUT = 1
+LAYOUT = 2
 _APPLICATION = 0x434A_4958  # "CJIX"; says to file(1) and to us whose database this is
 _PAGE_BYTES = 1024  # Small tables in small pages: four of them are the least that an index takes.
 _TMP_AGE_S = 3_600  # A build takes seconds: what is older was left by a crash.
@@ -62,6 +62,8 @@ def _open_existing(path: str, infos: Sequence[SegmentInfo]) -> Index | None:
     try:
         with closing(_connect(path)) as connection:
             return brought_up_to_date(connection, infos) if _is_ours(connection) else None
+    except UnicodeDecodeError:
+        return None  # sqlite3 decodes messages that quote a damaged schema.
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY):
             raise

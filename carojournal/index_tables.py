@@ -5,6 +5,7 @@ Whose file this is and whether to trust it: `index`.
 
 import sqlite3
 from collections.abc import Sequence
+from zlib import crc32
 
 from carojournal.index_build import extend
 from carojournal.index_queries import Entry, Index
@@ -17,7 +18,7 @@ TABLES = """
 CREATE TABLE about(schema BLOB NOT NULL);
 CREATE TABLE file(id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, packed INTEGER NOT NULL, device INTEGER NOT NULL,
   inode INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, last_offset INTEGER NOT NULL,
-  next_seq INTEGER NOT NULL, sessions BLOB);
+  next_seq INTEGER NOT NULL, sessions BLOB, crc INTEGER NOT NULL);
 CREATE TABLE block(file INTEGER NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL, first_seq INTEGER NOT NULL,
   first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, counts BLOB NOT NULL, runs BLOB,
   PRIMARY KEY(file, offset)) WITHOUT ROWID;
@@ -25,10 +26,10 @@ CREATE TABLE block(file INTEGER NOT NULL, offset INTEGER NOT NULL, size INTEGER 
 _FILE_COLUMNS = "uuid, packed, device, inode, mtime_ns, size, last_offset, next_seq, sessions"
 _BLOCK_COLUMNS = "offset, size, first_seq, first_ms, last_ms, counts, runs"
 # Built from constants alone.
-_ALL_FILES = f"SELECT id, {_FILE_COLUMNS} FROM file"  # noqa: S608
+_ALL_FILES = f"SELECT id, {_FILE_COLUMNS}, crc FROM file"  # noqa: S608
 _BLOCKS = f"SELECT {_BLOCK_COLUMNS} FROM block WHERE file = ? ORDER BY offset"  # noqa: S608
-_ADD_FILE = f"INSERT INTO file({_FILE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_SET_FILE = f"UPDATE file SET {' = ?, '.join(_FILE_COLUMNS.split(', '))} = ? WHERE id = ?"  # noqa: S608
+_ADD_FILE = f"INSERT INTO file({_FILE_COLUMNS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_SET_FILE = f"UPDATE file SET {' = ?, '.join(_FILE_COLUMNS.split(', '))} = ?, crc = ? WHERE id = ?"  # noqa: S608
 _PUT_BLOCK = f"INSERT OR REPLACE INTO block(file, {_BLOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
@@ -53,6 +54,11 @@ def brought_up_to_date(connection: sqlite3.Connection, infos: Sequence[SegmentIn
     return index
 
 
+def _checksum(row: FileRow, blocks: Sequence[tuple[object, ...]]) -> int:
+    """Return the CRC-32 of a file's row and its blocks' rows, as they stand in the tables."""
+    return crc32(repr((row.values(), list(blocks))).encode())
+
+
 class _Tables:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -61,32 +67,36 @@ class _Tables:
     def update(self, infos: Sequence[SegmentInfo]) -> Index:
         units, rest = units_of(infos)
         rows = {
-            (row[1], bool(row[2])): (row[0], FileRow(row[1], bool(row[2]), *row[3:]))
+            (row[1], bool(row[2])): (row[0], FileRow(row[1], bool(row[2]), *row[3:-1]), row[-1])
             for row in self._connection.execute(_ALL_FILES)
         }
         entries = []
         for unit in units:
-            number, row = rows.pop((unit.uuid, unit.packed), (None, None))
-            if number is not None and row is not None and row.is_current(unit.path):
-                entries.append(Entry(unit, row.sessions, self._blocks(number)))
-            elif (entry := self._index(unit, number, row)) is not None:
+            number, row, crc = rows.pop((unit.uuid, unit.packed), (None, None, 0))
+            known = self._blocks(number, row, crc) if number is not None and row is not None else []
+            if row is not None and row.is_current(unit.path):
+                entries.append(Entry(unit, row.sessions, known))
+            elif (entry := self._index(unit, number, row, known)) is not None:
                 entries.append(entry)
             else:
                 rest += unit.infos  # It cannot be read as we expect: the reader has to say why.
-        for number, _ in rows.values():
+        for number, _, _ in rows.values():
             self._drop(number)
         return Index(entries, rest, self._bytes_read)
 
-    def _blocks(self, number: int) -> list[Block]:
-        return [Block.of_row(row) for row in self._connection.execute(_BLOCKS, (number,))]
+    def _blocks(self, number: int, row: FileRow, crc: object) -> list[Block]:
+        """Return a file's blocks.  Raises sqlite3.DatabaseError unless they are what was written."""
+        blocks = self._connection.execute(_BLOCKS, (number,)).fetchall()
+        if _checksum(row, blocks) != crc:
+            raise sqlite3.DatabaseError("a row's checksum does not hold")
+        return [Block.of_row(block) for block in blocks]
 
     def _drop(self, number: int) -> None:
         self._connection.execute("DELETE FROM block WHERE file = ?", (number,))
         self._connection.execute("DELETE FROM file WHERE id = ?", (number,))
 
-    def _index(self, unit: Unit, number: int | None, row: FileRow | None) -> Entry | None:
+    def _index(self, unit: Unit, number: int | None, row: FileRow | None, known: list[Block]) -> Entry | None:
         """Index what is new in a file, or all of it; None if it cannot be indexed."""
-        known = self._blocks(number) if number is not None else []
         done = extend(unit, row, known[-1] if known else None)
         self._bytes_read += done.bytes_read
         if number is not None and not done.extends:
@@ -94,10 +104,11 @@ class _Tables:
             number, known = None, []
         if done.row is None:
             return None
-        values = done.row.values()
+        blocks = known[:-1] + done.blocks
+        values = (*done.row.values(), _checksum(done.row, [block.values() for block in blocks]))
         if number is None:
             number = self._connection.execute(_ADD_FILE, values).lastrowid or 0
         else:
             self._connection.execute(_SET_FILE, (*values, number))
         self._connection.executemany(_PUT_BLOCK, [(number, *block.values()) for block in done.blocks])
-        return Entry(unit, done.row.sessions, known[:-1] + done.blocks)
+        return Entry(unit, done.row.sessions, blocks)

@@ -114,7 +114,7 @@ def _rows_of_queue(path: str) -> "Iterator[Row]":
             text = _text(data, 4 * long)
             row = parse_text(text) if text is not None else Row(None, "type")
             yield Row(row.value, row.reason, *(_text(column, COLUMN_BYTES_MAX) for column in envelope))
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):  # sqlite3 decodes messages that quote a damaged schema.
         raise DamagedData(path, 0, "not a database that can be read, or not to its end") from None
     finally:
         connection.close()

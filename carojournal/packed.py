@@ -6,8 +6,9 @@
                one zstd frame with content size and checksum, holding the content
     content    a CBOR sequence (RFC 8742) of sections, oldest first; one section is what one segment held
     section    header: a map; then `events` events, `size` bytes of them, ascending by seq
-    inventory  version; sections: of each section its header's segment, created, lane, consent, previous, schema,
-               first_seq, last_seq, events, runs, gaps, losses, and size; carried (losses and gaps, summed by reason),
+    inventory  crc: CRC-32 (4 bytes) of what follows it in the map; version; sections: of each section its header's
+               segment, created, lane, consent, previous, schema, first_seq, last_seq, events, runs, gaps, losses, and
+               size; carried (losses and gaps, summed by reason),
                sha256 (of header and events), types (event -> count), times ([first, last] ms, null without events);
                content: {bytes, sha256}; frame: {bytes, sha256} of the zstd frame; checked: 32 bytes, see
                `packed_write.rules_hash`
@@ -24,12 +25,13 @@ import hashlib
 import io
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.frame import PAYLOAD_BYTES_MAX
-from carojournal.packed_header import HEADER_BYTES_MAX, SECTION_BYTES_MAX, misfit
+from carojournal.packed_header import HEADER_BYTES_MAX, SECTION_BYTES_MAX, inventory_misfit, misfit
 from carojournal.root import open_file
+from carojournal.spool import inventory_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,8 +56,6 @@ PACKED = "packed"
 SUFFIX = ".cborseq.zst"
 CONTENT_BYTES_MAX = 268_435_456  # Decompressed bytes of one file: bounds a reader's work, not its memory.
 INVENTORY_BYTES_MAX = 1_048_576
-_ROW = "segment created lane consent previous schema first_seq last_seq events runs gaps losses size carried sha256"
-ROW_KEYS = frozenset(f"{_ROW} types times".split())
 _CHUNK_BYTES = 65_536
 
 
@@ -117,24 +117,23 @@ def read_inventory(path: str) -> Inventory:
         left = os.fstat(file.fileno()).st_size - 8 - size
     try:
         _, end, item = next(iter_items(data))  # Not `loads`: what we wrote ourselves need not be compared.
-        found: dict[str, dict[str, object]] = item  # type: ignore[assignment]
-        if end != size:
-            raise DamagedData(path, 0, "the inventory cannot be read")
-        rows: list[dict[str, object]] = found["sections"]  # type: ignore[assignment]
-        if not all(row.keys() == ROW_KEYS for row in rows):
-            raise DamagedData(path, 0, "the inventory lacks a key or has one too many")
-        inventory = Inventory(
-            path=path,
-            sections=rows,
-            content_bytes=found["content"]["bytes"],  # type: ignore[arg-type]
-            content_sha256=found["content"]["sha256"],  # type: ignore[arg-type]
-            frame_bytes=found["frame"]["bytes"],  # type: ignore[arg-type]
-            frame_sha256=found["frame"]["sha256"],  # type: ignore[arg-type]
-            checked=found["checked"],  # type: ignore[arg-type]
-            start=8 + size,
-        )
-    except (MalformedCBOR, StopIteration, KeyError, TypeError, AttributeError) as error:
-        raise DamagedData(path, 0, "the inventory cannot be read") from error
+        inventory_rows(data)
+    except (MalformedCBOR, StopIteration):
+        raise DamagedData(path, 0, "the inventory cannot be read") from None
+    reason = "the inventory cannot be read" if end != size else inventory_misfit(item)
+    if reason:
+        raise DamagedData(path, 0, reason)
+    found: dict[str, Any] = item  # type: ignore[assignment]
+    inventory = Inventory(
+        path=path,
+        sections=found["sections"],
+        content_bytes=found["content"]["bytes"],
+        content_sha256=found["content"]["sha256"],
+        frame_bytes=found["frame"]["bytes"],
+        frame_sha256=found["frame"]["sha256"],
+        checked=found["checked"],
+        start=8 + size,
+    )
     if inventory.frame_bytes != left:
         raise DamagedData(path, 8 + size, "the file is shorter or longer than its inventory says")
     return inventory
@@ -164,11 +163,19 @@ def iter_sections(path: str) -> "Iterator[tuple[dict[str, object], Iterator[tupl
     """Yield (header, records) of every section of the packed file at *path*; a record is (seq, payload).
 
     The payloads are not checked against the schema here.  Raises DamagedData, from the inner iterator too, and OSError.
-    A frame whose SHA-256 does not hold yields nothing.
+    A frame whose SHA-256 does not hold yields nothing.  An inventory that does not verify costs nothing: the content
+    has a checksum of its own.
     """
     from carojournal import zstd
 
-    inventory = read_inventory(path)
+    try:
+        inventory = read_inventory(path)
+    except DamagedData:
+        from carojournal.packed_salvage import iter_salvaged
+
+        for section in iter_salvaged(path):
+            yield section.header, split_records(section, path)
+        return
     reader = zstd.BoundedReader(io.BytesIO(read_frame(inventory)), CONTENT_BYTES_MAX, path)
     for section in iter_content(reader.read, inventory.content_bytes, path):
         yield section.header, split_records(section, path)

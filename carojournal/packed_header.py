@@ -19,15 +19,26 @@ schema.  Every reason is one of REASONS.
 from typing import TYPE_CHECKING
 
 from carojournal.redact import is_version
+from carojournal.shape import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["HEADER_BYTES_MAX", "OTHER_WRITER", "SECTION_BYTES_MAX", "VERSION", "is_loss", "is_writer", "misfit"]
+__all__ = [
+    "HEADER_BYTES_MAX",
+    "OTHER_WRITER",
+    "SECTION_BYTES_MAX",
+    "VERSION",
+    "inventory_misfit",
+    "is_loss",
+    "is_writer",
+    "misfit",
+]
 
 VERSION = 1
 SECTION_BYTES_MAX = 4_194_304  # A segment has at most 1 MiB (`spool`), and packing drops its framing.
 HEADER_BYTES_MAX = 1_048_576
+SECTIONS_MAX = 16_384  # Of an inventory, at 64 bytes and more each; ours have at most 256.
 LOSSES_MAX = 16_384  # A loss record takes 100 bytes and more: a segment cannot hold more of them.
 RUNS_MAX = 16_384  # More than the records that a segment can hold.
 OTHER_WRITER = "other/0.0"
@@ -127,6 +138,42 @@ _HEADER: "dict[str, Callable[[object], bool]]" = {
     "gaps": _is_list(_is_map(_GAP), GAPS_MAX),
     "source": _is_map(_SOURCE),
 }
+
+
+_ROW: "dict[str, Callable[[object], bool]]" = {
+    **{
+        key: _HEADER[key]
+        for key in (
+            *("segment", "created", "lane", "consent", "previous", "schema", "first_seq", "last_seq", "events", "runs"),
+            *("gaps", "losses", "size"),
+        )
+    },
+    "carried": _is_list(_is_map(_SUMS), 64),
+    "sha256": _IS_HASH,
+    "types": lambda value: type(value) is dict and all(map(_is_word, value)) and all(map(_is_uint, value.values())),
+    "times": lambda value: value is None or (type(value) is list and len(value) == 2 and all(map(_is_uint, value))),
+}
+_SIZES: "dict[str, Callable[[object], bool]]" = {"bytes": _is_uint, "sha256": _IS_HASH}
+_INVENTORY: "dict[str, Callable[[object], bool]]" = {
+    "crc": _is_bytes(4),
+    "version": _HEADER["version"],
+    "sections": _is_list(_is_map(_ROW), SECTIONS_MAX),
+    "content": _is_map(_SIZES),
+    "frame": _is_map(_SIZES),
+    "checked": _IS_HASH,
+}
+
+
+def _is_word(value: object) -> bool:
+    return type(value) is str and is_plain(value)
+
+
+def inventory_misfit(inventory: object) -> str:
+    """Return why *inventory*, decoded, is none; empty if it is one."""
+    if type(inventory) is not dict or inventory.keys() != _INVENTORY.keys():
+        return "the inventory lacks a key or has one too many"
+    bad = [key for key, check in _INVENTORY.items() if not check(inventory[key])]
+    return f"the inventory's {bad[0]} are not what they must be" if bad else ""
 
 
 def is_loss(value: object) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from carojournal import zstd
 from carojournal.cbor import encode_text
@@ -13,13 +14,14 @@ from carojournal.events import SCHEMA_HASH
 from carojournal.own_events import ALL_EVENTS
 from carojournal.packed import INVENTORY_BYTES_MAX
 from carojournal.packed_header import VERSION
+from carojournal.spool import INVENTORY_HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carojournal.packed import Section
 
-__all__ = ["encode_packed", "rules_hash"]
+__all__ = ["encode_packed", "rules_hash", "with_checksum"]
 
 _HEADER_KEYS = (
     *("segment", "created", "lane", "consent", "previous", "schema"),
@@ -70,6 +72,13 @@ def _carried(losses: "Sequence[dict[str, object]]", gaps: "Sequence[dict[str, ob
     ]
 
 
+def with_checksum(inventory: "dict[str, object]") -> bytes:
+    """Return the encoding of *inventory* with its checksum, the key `crc`, which stands first in any inventory."""
+    head = dumps({**inventory, "crc": bytes(4)})[:INVENTORY_HEAD_BYTES]
+    rest = dumps(inventory)[1:]
+    return head[:-4] + crc32(rest).to_bytes(4, "big") + rest
+
+
 def encode_packed(sections: "Sequence[Section]", level: int, checked: bytes) -> bytes:
     """Return the bytes of a packed file; the same for the same sections, level and zstd library.
 
@@ -81,7 +90,7 @@ def encode_packed(sections: "Sequence[Section]", level: int, checked: bytes) -> 
     content = b"".join(encoded)
     frame = zstd.compress(content, level)
     rows = [_row(section, raw) for section, raw in zip(sections, encoded, strict=True)]
-    inventory = dumps(
+    inventory = with_checksum(
         {
             "version": VERSION,
             "sections": rows,

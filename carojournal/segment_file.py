@@ -40,6 +40,7 @@ FILE_BYTES_MAX = (
 )
 LOCK_BYTES_MAX = 128
 CLOSED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.seg(~?)\Z", re.ASCII)
+_LOCK = re.compile(rb"([0-9a-f]{32}) (\d{16}) (\d{13}) ([0-9a-f]{8})\n\Z")
 PACKED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.cborseq\.zst\Z", re.ASCII)
 
 _PROBE_BYTES = 4_096  # Holds every header that we write, and at the other end the last record.
@@ -116,15 +117,10 @@ def read_tail(path: str) -> bytes:
 
 def parse_lock(data: bytes) -> tuple[bytes, int, int] | None:
     """Return (segment uuid, created us, consent ms) of a lane's lock file, or None if it does not verify."""
-    text, _, crc = data.rstrip(b"\n").rpartition(b" ")
-    words = text.split(b" ")
-    if crc != b"%08x" % crc32(text) or len(words) != 3:
+    found = _LOCK.match(data)
+    if found is None or found[4] != b"%08x" % crc32(data[: found.end(3)]):
         return None
-    try:
-        segment = bytes.fromhex(words[0].decode("ascii"))
-        return (segment, int(words[1]), int(words[2])) if len(segment) == 16 else None
-    except ValueError:
-        return None
+    return bytes.fromhex(found[1].decode()), int(found[2]), int(found[3])
 
 
 def read_header(data: bytes) -> dict[str, object] | None:

@@ -7,11 +7,11 @@ segment is reported and never fatal; links are not followed; `*.tmp` is somebody
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 
 from carojournal import scan
-from carojournal.cbordecode import decode
-from carojournal.errors import JournalIOError, MalformedCBOR
+from carojournal.errors import DamagedData, JournalIOError, MalformedCBOR
 from carojournal.segment_file import (
     CLOSED_NAME,
     LOCK_BYTES_MAX,
@@ -25,7 +25,7 @@ from carojournal.segment_file import (
     read_file,
     resolve_uuid,
 )
-from carojournal.spool import SKIPPABLE_MAGIC
+from carojournal.spool import SKIPPABLE_MAGIC, inventory_rows
 
 __all__ = ["REASONS", "Listing", "list_segments", "lock_names", "packed_infos", "read_segment"]
 
@@ -84,6 +84,7 @@ def list_segments(root: str) -> Listing:
             continue
         except MalformedCBOR:
             damage.append(Damage(path, 0, _size(path), "packed"))
+            found += _infos_of_content(path)
         except OSError as error:
             damage.append(_refusal(path, error))
     return Listing(_grouped(found), damage)
@@ -162,34 +163,47 @@ def packed_infos(path: str) -> list[SegmentInfo]:
         length = int.from_bytes(head[4:8], "little")
         if head[:4] != SKIPPABLE_MAGIC or length > INVENTORY_BYTES_MAX:
             raise MalformedCBOR("no inventory in front")
-        rows = decode(os.pread(descriptor, length, 8)).get("sections")
+        rows = inventory_rows(os.pread(descriptor, length, 8))
     finally:
         os.close(descriptor)
-    if type(rows) is not list:
-        raise MalformedCBOR("an inventory without sections")
-    created_of_file = int(os.path.basename(path)[:16])
     infos = []
     events = sum(_number(row, "events") for row in rows) or 1
     for row in rows:
-        if type(row) is not dict or type(row.get("segment")) is not bytes or len(row["segment"]) != 16:
+        segment = row.get("segment") if type(row) is dict else None
+        if type(segment) is not bytes or len(segment) != 16:
             raise MalformedCBOR("an inventory's section without a segment")
-        lane, consent, schema, previous = header_facts(row)
-        infos.append(
-            SegmentInfo(
-                path=path,
-                state="packed",
-                damaged_tail=False,
-                segment=row["segment"],
-                created_us=_number(row, "created", created_of_file),
-                lane=lane,
-                consent_ms=consent,
-                schema=schema,
-                previous=previous,
-                size=size if len(rows) == 1 else size * _number(row, "events") // events,
-                sealed=True,
-                row=row,
-            )
-        )
+        share = size if len(rows) == 1 else size * _number(row, "events") // events
+        infos.append(_packed_info(path, row, share))
+    return infos
+
+
+def _packed_info(path: str, row: dict[str, object], size: int) -> SegmentInfo:
+    lane, consent, schema, previous = header_facts(row)
+    segment = row["segment"]
+    assert type(segment) is bytes
+    return SegmentInfo(
+        path=path,
+        state="packed",
+        damaged_tail=False,
+        segment=segment,
+        created_us=_number(row, "created", int(os.path.basename(path)[:16])),
+        lane=lane,
+        consent_ms=consent,
+        schema=schema,
+        previous=previous,
+        size=size,
+        sealed=True,
+        row=row,
+    )
+
+
+def _infos_of_content(path: str) -> list[SegmentInfo]:
+    """Return the segments of a packed file whose inventory is damaged: what its content holds is all that counts."""
+    from carojournal.packed_salvage import iter_salvaged
+
+    infos: list[SegmentInfo] = []
+    with suppress(DamagedData, OSError):
+        infos.extend(_packed_info(path, section.header, len(section.body)) for section in iter_salvaged(path))
     return infos
 
 

@@ -17,6 +17,8 @@
              ranges [[segment, runs]] of segments still here, batches [[batch, at, sink, url, sha256, status, events,
              refused, counts]] (the newest BATCHES_MAX), earlier (number of events in batches older than those)
 
+Each also has the key `crc`: CRC-32 of the map's encoding without it.
+
 The hash of what was sent: SHA-256 over the URL, one line `name: value` per header, an empty line, and the body; each
 line ends with a newline.
 """
@@ -25,15 +27,27 @@ import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from carojournal import codec
 from carojournal.errors import MalformedCBOR
 from carojournal.root import open_file
+from carojournal.sent_shape import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BATCHES_MAX", "SEGMENTS_MAX", "SentBatch", "copy_of", "read_map", "receipts", "sent_batches", "uploads"]
+__all__ = [
+    "BATCHES_MAX",
+    "SEGMENTS_MAX",
+    "SentBatch",
+    "copy_of",
+    "encode_map",
+    "read_map",
+    "receipts",
+    "sent_batches",
+    "uploads",
+]
 
 OUTBOX, SENT, RECEIPTS = "outbox", "sent", "receipts"
 RECEIPT_PREFIX, UPLOADS = "upload-", "uploads.cbor"
@@ -63,14 +77,24 @@ class SentBatch:
     copy: str = ""
 
 
+def encode_map(value: dict[str, object]) -> bytes:
+    """Return the file that holds *value*: its deterministic encoding, with the key `crc` added."""
+    return codec.dumps({**value, "crc": crc32(codec.dumps(value))})
+
+
 def read_map(path: str, kind: str) -> dict[str, object] | None:
-    """Return the map in the file at *path* if its key `record` is *kind*, None if it is gone, damaged or another."""
+    """Return the map in the file at *path* if it is a whole one of *kind*, None if it is gone, damaged or another."""
     try:
         with open(open_file(path), "rb") as file:
             value = codec.loads(file.read(_FILE_BYTES_MAX))
     except (OSError, MalformedCBOR):
         return None
-    return value if type(value) is dict and value.get("record") == kind and value.get("version") == 1 else None
+    if type(value) is not dict or value.pop("crc", None) != crc32(codec.dumps(value)):
+        return None
+    if not is_whole(value, kind):
+        return None
+    whole = kind != "intent" or hashlib.sha256(request_bytes(value)).digest() == value["sha256"]
+    return value if whole else None
 
 
 def _names(root: str, folder: str) -> list[str]:

@@ -50,7 +50,7 @@ def parse_snapshot(data: bytes, signatures: str, channel: str) -> "Policy | None
     }
     if any(lines.get(key) != value for key, value in expected.items()) or lines.get("mode") not in policy.MODES:
         return None
-    return Policy(
+    found = Policy(
         lines["mode"],
         source=lines["source"],
         channel=channel,
@@ -58,6 +58,7 @@ def parse_snapshot(data: bytes, signatures: str, channel: str) -> "Policy | None
         cap_bytes=int(lines["cap_bytes"]),
         consent_ms=int(lines["consent_ms"]),
     )
+    return found if encode_snapshot(found, signatures) == data else None
 
 
 def says(data: bytes, name: bytes, word: bytes, *, top: bool = False) -> bool:

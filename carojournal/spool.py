@@ -23,6 +23,7 @@ unlink), and a segment of which a crash left two copies goes with both of them.
 import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from zlib import crc32
 
 from carojournal.cbor import encode_map
 from carojournal.errors import CorruptRecord, MalformedCBOR, SpoolFull
@@ -36,11 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DELIVERED",
+    "INVENTORY_HEAD_BYTES",
     "ROOM_TRIES",
     "Victim",
     "describe",
     "encode_loss",
     "in_flight",
+    "inventory_rows",
     "lock_room",
     "make_room",
     "remove",
@@ -50,12 +53,16 @@ __all__ = [
 
 SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"  # zstd skippable frame (RFC 8878 section 3.1.2); a packed file starts with one.
 _INVENTORY_BYTES_MAX = 1_048_576
+# What every inventory begins with: a map, its first key "crc", four bytes: the CRC-32 of the rest of the map.
+_INVENTORY_HEAD = b"\xa6\x63crc\x44"
+INVENTORY_HEAD_BYTES = len(_INVENTORY_HEAD) + 4
 _IDENTITY = "journal"
 DELIVERED = "delivered"  # The reason of a loss record for what receipts account for: it went, and nothing is missing.
 _ROOM_PAUSE_S = 0.000_5  # Making room takes about a millisecond.
 # Who was stopped while doing so must not stop everybody else: after 100 ms, ten time slices of a busy machine, a host
 # goes on without.  It then risks that a loss is told twice, which is better than not to record.
 ROOM_TRIES = 200
+_UINT_MAX = (1 << 64) - 1
 
 
 class Victim:
@@ -303,14 +310,19 @@ def describe(path: str) -> list[Loss]:
     """
     with open(open_file(path), "rb") as file:
         if path.endswith(".zst"):
-            return _packed(file.read(8 + _INVENTORY_BYTES_MAX))
+            return _packed(file.read(8 + _INVENTORY_BYTES_MAX), _named(path))
         data = file.read()
-    stem = os.path.basename(path).rstrip("~").removesuffix(".seg")
-    segment = bytes.fromhex(stem[17:]) if len(stem) == 49 else NO_SEGMENT
+    segment = _named(path)
     try:
         return [_closed(segment, data)]
-    except (CorruptRecord, MalformedCBOR, TypeError, ValueError):
+    except (CorruptRecord, MalformedCBOR, KeyError, TypeError, ValueError):
         return [_damaged(segment, data)]
+
+
+def _named(path: str) -> bytes:
+    """Return the uuid in a file's name, NO_SEGMENT if there is none."""
+    digits = os.path.basename(path)[17:49]
+    return bytes.fromhex(digits) if len(digits) == 32 and not digits.strip("0123456789abcdef") else NO_SEGMENT
 
 
 def _closed(segment: bytes, data: bytes) -> Loss:
@@ -328,7 +340,7 @@ def _closed(segment: bytes, data: bytes) -> Loss:
         key, at, controls = segment, end + 5, seq + 1
     last_at = last_record_offset(data)
     last = decode_record(segment if last_at != FIRST_RECORD_OFFSET else NO_SEGMENT, data, last_at) if last_at else None
-    if last is None:
+    if last is None or last[0] < controls - 1 or controls > _UINT_MAX:
         raise CorruptRecord(len(data), "total")
     seq = last[0] - (1 if last[0] >= controls and b"frecord" in data[last[1] : last[2]] else 0)
     return segment, controls, max(seq, controls - 1), max(0, seq - controls + 1), carried
@@ -343,11 +355,15 @@ def _damaged(segment: bytes, data: bytes) -> Loss:
         seq, start, end = record
         at = end + 5
         if b"frecord" in data[start:end]:
-            _carry(data[start:end], carried)
+            try:  # noqa: SIM105 - contextlib is not loaded on this path
+                _carry(data[start:end], carried)
+            except (MalformedCBOR, KeyError, TypeError, ValueError):
+                pass  # A loss record that says nothing: what it should have carried is not known.
             continue
-        first = seq if first < 0 else first
-        last = seq
-    return (segment, first, last, last - first + 1, carried) if first >= 0 else (segment, 0, 0, 0, carried)
+        first = min(seq, first) if first >= 0 else seq
+        last = max(seq, last)
+    events = min(last - first + 1, _UINT_MAX)
+    return (segment, first, last, events, carried) if first >= 0 else (segment, 0, 0, 0, carried)
 
 
 def _carry(payload: bytes, carried: dict[str, list[int]]) -> None:
@@ -357,32 +373,66 @@ def _carry(payload: bytes, carried: dict[str, list[int]]) -> None:
 
     loss = decode(payload)
     rows: list[dict[str, object]] = [*loss["carried"], {**loss, "segments": 1}]  # type: ignore[misc]
-    for row in rows:
-        sums = carried.setdefault(str(row["reason"]), [0, 0, 0])
-        for place, name in enumerate(("segments", "events", "bytes")):
-            sums[place] += int(row[name])  # type: ignore[call-overload]
+    # All of a record before any of it counts.
+    for reason, sums in [_sums(row) for row in rows]:
+        known = carried.setdefault(reason, [0, 0, 0])
+        carried[reason] = [min(_UINT_MAX, known[place] + sums[place]) for place in range(3)]
 
 
-def _packed(data: bytes) -> list[Loss]:
-    """Return what the inventory in front of a packed file lists; nothing if it cannot be read (`verify` says so)."""
-    if data[:4] != SKIPPABLE_MAGIC:
-        return []
+def _sums(row: dict[str, object]) -> tuple[str, list[int]]:
+    """Return (reason, [segments, events, bytes]).  Raises KeyError, TypeError, ValueError for another type or size."""
+    return _text(row["reason"]), [_uint(row[name]) for name in ("segments", "events", "bytes")]
+
+
+def _uint(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _UINT_MAX:
+        raise ValueError("not a whole number of 64 bits")
+    return value
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError("not a text")
+    return value
+
+
+def _uuid(value: object) -> bytes:
+    if type(value) is not bytes or len(value) != 16:
+        raise ValueError("not a uuid")
+    return value
+
+
+def inventory_rows(data: bytes) -> list[dict[str, object]]:
+    """Return the sections that an inventory lists, whose checksum holds.  Raises MalformedCBOR."""
     from carojournal.cbordecode import decode
 
+    crc, rest = data[len(_INVENTORY_HEAD) : INVENTORY_HEAD_BYTES], data[INVENTORY_HEAD_BYTES:]
+    if data[: len(_INVENTORY_HEAD)] != _INVENTORY_HEAD or crc != crc32(rest).to_bytes(4, "big"):
+        raise MalformedCBOR("no inventory, or its checksum does not hold")
+    rows = decode(data).get("sections")
+    if type(rows) is not list:
+        raise MalformedCBOR("an inventory without sections")
+    return rows
+
+
+def _packed(data: bytes, named: bytes) -> list[Loss]:
+    """Return what the inventory in front of a packed file lists.
+
+    If it cannot be read (`verify` says so), only the segment that the file is named after can be said to go with it.
+    """
     try:
-        rows: list[dict[str, object]] = decode(data[8 : 8 + int.from_bytes(data[4:8], "little")])["sections"]  # type: ignore[assignment]
+        if data[:4] != SKIPPABLE_MAGIC:
+            raise MalformedCBOR("no inventory")
+        rows = inventory_rows(data[8 : 8 + int.from_bytes(data[4:8], "little")])
         return [
             (
-                bytes(row["segment"]),  # type: ignore[call-overload]
-                int(row["first_seq"]),  # type: ignore[call-overload]
-                int(row["last_seq"]),  # type: ignore[call-overload]
-                int(row["events"]),  # type: ignore[call-overload]
-                {
-                    str(sums["reason"]): [int(sums["segments"]), int(sums["events"]), int(sums["bytes"])]
-                    for sums in row["carried"]  # type: ignore[attr-defined]
-                },
+                _uuid(row["segment"]),
+                _uint(row["first_seq"]),
+                _uint(row["last_seq"]),
+                _uint(row["events"]),
+                dict([_sums(sums) for sums in row["carried"]]),  # type: ignore[attr-defined]
             )
             for row in rows
         ]
     except (MalformedCBOR, KeyError, TypeError, ValueError):
-        return []
+        return [(named, 0, 0, 0, {})]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from zlib import crc32
 
-from carojournal import codec
+from carojournal import codec, sent
 from carojournal.drops import DROPS, LINE_BYTES
 from carojournal.errors import MalformedCBOR
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX
@@ -131,6 +131,9 @@ def _receipts(root: str) -> list[str]:
 
 
 def _receipt(path: str) -> "dict[str, object] | None":
+    name = os.path.basename(path)
+    if name.startswith("upload"):
+        return sent.read_map(path, "uploads" if name == sent.UPLOADS else "upload")
     try:
         value = codec.loads(read_file(path, RECEIPT_BYTES_MAX))
     except (OSError, MalformedCBOR):

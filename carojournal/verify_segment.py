@@ -124,9 +124,13 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
 
     A file that stops being readable ends with an entry whose `damage` says so.  Raises OSError.
     """
-    from carojournal.packed import iter_sections
+    from carojournal.packed import iter_sections, read_inventory
 
     segment = b""
+    try:
+        read_inventory(path)
+    except DamagedData:
+        yield b"", Verified(damage=[Damage(path, 0, os.lstat(path).st_size, "packed")])
     try:
         for header, records in iter_sections(path):
             segment = header["segment"]  # type: ignore[assignment]

@@ -8,6 +8,7 @@ __all__ = ["MAGIC", "decrypt", "encrypt", "parse_recipients", "read_identities"]
 
 MAGIC = b"age-encryption.org/v1\n"
 IDENTITIES_BYTES_MAX = 1_048_576
+_NOT_DECRYPTED = "cannot be decrypted: not for this identity, or changed on the way"
 _MISSING = "encryption needs the extra 'encrypt': pip install 'carojournal[encrypt]'"
 
 
@@ -22,8 +23,8 @@ def parse_recipients(words: list[str]) -> list[object]:
         kind = pyrage.ssh if word.startswith("ssh-") else pyrage.x25519
         try:
             found.append(kind.Recipient.from_str(word))
-        except pyrage.RecipientError as error:
-            raise UsageError("--encrypt takes age1... or an SSH public key") from error
+        except pyrage.RecipientError:
+            raise UsageError("--encrypt takes age1... or an SSH public key") from None
     return found
 
 
@@ -43,8 +44,8 @@ def read_identities(path: str) -> list[object]:
             return [pyrage.ssh.Identity.from_buffer(data)]
         lines = [line.strip() for line in data.decode().splitlines()]
         return [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
-    except (pyrage.IdentityError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"{path}: no age identity") from error
+    except (pyrage.IdentityError, ValueError):
+        raise ConfigError(f"{path}: no age identity") from None  # The cause may quote a secret key.
 
 
 def encrypt(reader: IO[bytes], writer: IO[bytes], recipients: list[object]) -> None:
@@ -60,5 +61,10 @@ def decrypt(reader: IO[bytes], writer: IO[bytes], identities: list[object], name
 
     try:
         pyrage.decrypt_io(reader, writer, identities)
-    except pyrage.DecryptError as error:
-        raise DamagedData(name, 0, "cannot be decrypted: not for this identity, or changed on the way") from error
+    except pyrage.DecryptError:
+        raise DamagedData(name, 0, _NOT_DECRYPTED) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # What the library says of a chunk that does not authenticate; the system's errors have a number.
+        raise DamagedData(name, 0, _NOT_DECRYPTED) from None

@@ -22,10 +22,11 @@ __all__ = ["ALGORITHMS", "TAG_BYTES_MAX", "Bag", "BagFiles", "check_bag"]
 
 ALGORITHMS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}  # hex digits
 TAG_BYTES_MAX = 8_388_608  # Of one tag file: a manifest line takes 150 bytes, and one bundle has far fewer than 50,000.
+# RFC 8493 wants UTF-8 and lets old bags have others; Python has codecs that are none of text, and slow ones.
+_ENCODINGS = frozenset(("utf-8", "utf-16", "utf-32", "ascii", "cp1252", *(f"iso8859-{part}" for part in range(1, 17))))
 _VERSIONS = {(0, minor) for minor in range(93, 98)} | {(1, 0)}
 _MANIFEST = re.compile(r"(tag)?manifest-([a-z0-9]+)\.txt")
 _LINE = re.compile(r"([0-9A-Fa-f]+)[ \t]+(\*?)(.*)")
-_TAG_LINE = re.compile(r"([^:\s][^:]*?)\s*:\s?\s*(.*)")
 _SHOWN = 80  # Characters of a path in a message.
 
 
@@ -105,7 +106,7 @@ def _declaration(files: BagFiles, here: dict[str, str], bag: Bag) -> None:
     except UnicodeDecodeError:
         lines = []
     lines = [line.removesuffix("\r") for line in lines]
-    patterns = (r"BagIt-Version: (\d+)\.(\d+)", r"Tag-File-Character-Encoding: (\S+)")
+    patterns = (r"BagIt-Version: (\d{1,3})\.(\d{1,3})", r"Tag-File-Character-Encoding: (\S+)")
     if len(lines) != 2 or not (version := re.fullmatch(patterns[0], lines[0].rstrip(" "), re.ASCII)):
         bag.errors.append("bagit.txt: not the two lines of a bag declaration")
         return
@@ -118,8 +119,10 @@ def _declaration(files: BagFiles, here: dict[str, str], bag: Bag) -> None:
         bag.errors.append("bagit.txt: blanks where none may be")
     bag.encoding = encoding[1]
     try:
-        codecs.lookup(bag.encoding)
-    except LookupError:
+        known = codecs.lookup(bag.encoding).name in _ENCODINGS
+    except (LookupError, ValueError):
+        known = False
+    if not known:
         bag.errors.append("bagit.txt: an encoding that this program does not know")
 
 
@@ -218,12 +221,12 @@ def _check_info(files: BagFiles, here: dict[str, str], bag: Bag, payload: set[st
         if line[0] in " \t" and last:
             last[-1] += " " + line.strip()
             continue
-        found = _TAG_LINE.fullmatch(line)
-        if not found:
+        label, colon, value = line.partition(":")
+        if not colon or not label.strip() or label[0].isspace():
             bag.errors.append("bag-info.txt: a line that is no label and value")
             continue
-        last = bag.info.setdefault(found[1], [])
-        last.append(found[2])
+        last = bag.info.setdefault(label.rstrip(), [])
+        last.append(value.lstrip())
     for oxum in bag.info.get("Payload-Oxum", []):
         total = sum(files.size(here[path]) for path in payload)
         if oxum.strip() != f"{total}.{len(payload)}":

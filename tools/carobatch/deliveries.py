@@ -14,7 +14,6 @@ from carobatch.receipt import intersect, union
 from carobatch.spared import spared
 from carojournal import sent, spool
 from carojournal.closed import encode_closed
-from carojournal.codec import dumps
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError
 from carojournal.packed import read_inventory
@@ -149,7 +148,7 @@ def _carry(root: str, gone: list[bytes], files: dict[str, _File]) -> None:
 def _write(root: str, value: dict[str, object]) -> None:
     path = os.path.join(root, sent.RECEIPTS, sent.UPLOADS)
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    write_file(path, dumps(value), overwrite=True, error=JournalIOError)
+    write_file(path, sent.encode_map(value), overwrite=True, error=JournalIOError)
 
 
 def list_removed(root: str, gone: list[bytes]) -> None:

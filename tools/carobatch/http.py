@@ -9,12 +9,14 @@ What holds for every request, because a library's defaults do not:
     time         one deadline for all of it, name resolution and a body that drips included
     size         of an answer no more than ANSWER_BYTES_MAX is read
     state        no cookies; the User-Agent is ours alone
+    logs         none: a library's warnings quote the receiver
 
 The request runs in a thread of its own, which is left behind if the deadline passes: nothing else ends a name
 resolution that hangs.  `requests` raises for a failed transport; callers get a Failure, whose kind is one of KINDS.
 """
 
 import ipaddress
+import logging
 import os
 import ssl
 import threading
@@ -35,6 +37,10 @@ __all__ = ["ANSWER_BYTES_MAX", "DEADLINE_S", "KINDS", "Client", "Failure", "Repl
 DEADLINE_S = 30.0  # Of caro's own documents; from name resolution to the answer's last byte.
 ANSWER_BYTES_MAX = 4_194_304  # A verdict on 100,000 events is 4 MB at most; anything larger is no answer to us.
 _CHUNK_BYTES = 65_536
+
+# urllib3 warns of headers that it cannot parse and quotes them; without a handler, Python writes that to stderr.
+logging.getLogger("urllib3").addHandler(logging.NullHandler())
+logging.getLogger("urllib3").propagate = False
 
 KINDS = {
     "name": "the host's name does not resolve",

@@ -3,17 +3,19 @@
     receipts/bundle-<number, 6 digits>.json   {bundle, chain, previous, manifest_sha256, fingerprint, events, segments}
     receipts/acks.json                        {segment: runs} of events that importers have confirmed
 
-A bundle's file is written before the bundle appears under its name: a number is never used for two contents.  Equal
-content again has the same fingerprint, and with it number, predecessor and bytes.  `segments` (segment -> runs)
-bounds what an acknowledgement of that bundle can confirm; it is dropped once that has happened.
+Each also has `crc`, the CRC-32 of its canonical JSON without it.  A bundle's file is written before the bundle appears
+under its name: a number is never used for two contents.  Equal content again has the same fingerprint, and with it
+number, predecessor and bytes.  `segments` (segment -> runs) bounds what an acknowledgement of that bundle can confirm.
 """
 
 import contextlib
 import json
 import os
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from carobatch.manifest import canonical_json
+from carobatch.manifest_read import are_runs, is_hex, is_uint
 from carojournal.durable import write_file
 from carojournal.errors import DamagedData, JournalIOError
 from carojournal.root import open_file
@@ -28,6 +30,27 @@ _FILE_BYTES_MAX = 16_777_216
 Runs = list[list[int]]
 
 
+def _crc(value: "Mapping[str, object]") -> int:
+    return crc32(canonical_json(value))
+
+
+def _are_segments(value: object) -> bool:
+    return type(value) is dict and all(is_hex(16)(segment) and are_runs(runs) for segment, runs in value.items())
+
+
+def _is_entry(entry: dict[str, object]) -> bool:
+    previous = entry.get("previous")
+    return (
+        is_uint(entry.get("bundle"))
+        and is_uint(entry.get("events"))
+        and is_hex(16)(entry.get("chain"))
+        and is_hex(32)(entry.get("manifest_sha256"))
+        and is_hex(32)(entry.get("fingerprint"))
+        and (previous is None or type(previous) is dict)
+        and _are_segments(entry.get("segments"))
+    )
+
+
 class Ledger:
     """The folder receipts/ of the journal at *root*; *random* yields the chain's pseudonym.  Errors: JournalIOError."""
 
@@ -40,7 +63,7 @@ class Ledger:
         names = []
         with contextlib.suppress(FileNotFoundError):
             names = sorted(os.listdir(self.folder))
-        return [self._read(name) for name in names if name.startswith("bundle-") and name.endswith(".json")]
+        return [self._read(name, _is_entry) for name in names if name.startswith("bundle-") and name.endswith(".json")]
 
     def place(self, fingerprint: str) -> dict[str, object]:
         """Return {chain, bundle, previous} for a bundle of this *fingerprint*."""
@@ -60,7 +83,7 @@ class Ledger:
     def acks(self) -> dict[str, Runs]:
         """Return segment (hex) -> runs of sequence numbers that importers have confirmed."""
         try:
-            return self._read("acks.json")  # type: ignore[return-value]
+            return self._read("acks.json", _are_segments)  # type: ignore[return-value]
         except FileNotFoundError:
             return {}
 
@@ -68,18 +91,24 @@ class Ledger:
         """Keep *acks*, newest segments last, durably."""
         self._write("acks.json", dict(list(acks.items())[-ACKS_SEGMENTS_MAX:]))
 
-    def _read(self, name: str) -> dict[str, object]:
+    def _read(self, name: str, check: "Callable[[dict[str, object]], bool]") -> dict[str, object]:
         path = os.path.join(self.folder, name)
         with open(open_file(path), "rb") as file:
             data = file.read(_FILE_BYTES_MAX)
         try:
             found = json.loads(data)
-        except ValueError as error:
-            raise DamagedData(path, 0, "not the JSON that was written") from error
-        if type(found) is not dict:
+            whole = type(found) is dict and found.pop("crc", None) == _crc(found) and check(found)
+        except (ValueError, RecursionError):
+            whole = False
+        if not whole:
             raise DamagedData(path, 0, "not the JSON that was written")
-        return found
+        return found  # type: ignore[no-any-return]
 
     def _write(self, name: str, value: "Mapping[str, object]") -> None:
         os.makedirs(self.folder, 0o700, exist_ok=True)
-        write_file(os.path.join(self.folder, name), canonical_json(value), overwrite=True, error=JournalIOError)
+        write_file(
+            os.path.join(self.folder, name),
+            canonical_json({**value, "crc": _crc(value)}),
+            overwrite=True,
+            error=JournalIOError,
+        )

@@ -11,7 +11,7 @@ from carojournal.schema_registry import is_known_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["is_hex", "is_uint", "parse_json", "parse_manifest"]
+__all__ = ["are_runs", "is_hex", "is_uint", "parse_json", "parse_manifest"]
 
 _HEX = {size: re.compile(rf"[0-9a-f]{{{2 * size}}}") for size in (16, 32)}
 _PATH = re.compile(r"data/\d{16}-[0-9a-f]{32}\.cborseq")
@@ -34,8 +34,8 @@ def parse_json(data: bytes, what: str) -> dict[str, object]:
 
     try:
         found = json.loads(data, object_pairs_hook=pairs, parse_constant=refuse, parse_float=refuse)
-    except (ValueError, RecursionError) as error:
-        raise DamagedData(what, 0, "not JSON of ours") from error
+    except (ValueError, RecursionError):
+        raise DamagedData(what, 0, "not JSON of ours") from None  # The cause holds the text.
     if type(found) is not dict:
         raise DamagedData(what, 0, "not JSON of ours")
     return found
@@ -44,6 +44,13 @@ def parse_json(data: bytes, what: str) -> dict[str, object]:
 def is_uint(value: object) -> bool:
     """Tell whether *value* is a whole number below 2**64."""
     return type(value) is int and 0 <= value < _UINT_MAX
+
+
+def are_runs(value: object) -> bool:
+    """Tell whether *value* lists runs of sequence numbers, [first, last] each."""
+    if type(value) is not list or not all(type(run) is list and len(run) == 2 for run in value):
+        return False
+    return all(is_uint(first) and is_uint(last) and first <= last for first, last in value)
 
 
 def is_hex(size: int) -> "Callable[[object], bool]":

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from carobatch.batch import Batch, Request
 from carojournal import sent
-from carojournal.codec import dumps
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import JournalIOError
 from carojournal.record import derive_event_id
@@ -117,7 +116,7 @@ class Outbox:
         }
         path = self._path(sent.OUTBOX, f"{batch.id.hex()}.cbor")
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        write_file(path, dumps(value), overwrite=True, error=JournalIOError)
+        write_file(path, sent.encode_map(value), overwrite=True, error=JournalIOError)
         return Intent(path, value, batch.events)
 
     def intents(self) -> list[Intent]:
@@ -161,7 +160,7 @@ class Outbox:
         }
         path = _receipt_path(self.root, intent.batch)
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        write_file(path, dumps(receipt), overwrite=True, error=JournalIOError)
+        write_file(path, sent.encode_map(receipt), overwrite=True, error=JournalIOError)
         self._move(intent, now_ms)
 
     def _move(self, intent: Intent, at_ms: int) -> None:

@@ -19,7 +19,7 @@ import os
 from typing import TYPE_CHECKING
 
 from carobatch.manifest import canonical_json
-from carobatch.manifest_read import is_hex, is_uint, parse_json
+from carobatch.manifest_read import are_runs, is_hex, is_uint, parse_json
 from carojournal.durable import write_file
 from carojournal.errors import DamagedData, JournalIOError
 from carojournal.rotation import WRITER
@@ -78,13 +78,14 @@ def parse_receipt(data: bytes, name: str) -> dict[str, object]:
     accepted, rejected = found.get("accepted"), found.get("rejected")
     good = (
         found.get("format") == FORMAT
+        and type(found.get("version")) is int
         and found.get("version") == 1
         and is_hex(16)(found.get("journal"))
         and is_hex(16)(found.get("chain"))
         and is_hex(32)(found.get("manifest_sha256"))
         and is_uint(found.get("bundle"))
         and type(accepted) is dict
-        and all(is_hex(16)(segment) and _are_runs(runs) for segment, runs in accepted.items())
+        and all(is_hex(16)(segment) and are_runs(runs) for segment, runs in accepted.items())
         and type(rejected) is list
         and all(type(row) is dict and _is_rejection(row) for row in rejected)
         and type(found.get("conflicts")) is list
@@ -93,12 +94,6 @@ def parse_receipt(data: bytes, name: str) -> dict[str, object]:
     if not good:
         raise DamagedData(name, 0, "not a receipt")
     return {**found, "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _are_runs(value: object) -> bool:
-    if type(value) is not list or not all(type(run) is list and len(run) == 2 for run in value):
-        return False
-    return all(is_uint(first) and is_uint(last) and first <= last for first, last in value)
 
 
 def _is_rejection(row: dict[str, object]) -> bool:

@@ -72,6 +72,7 @@ def load_signer(path: str) -> Signer:
     Raises JournalUnavailable without the extra, ConfigError for a key that is encrypted or not Ed25519, OSError.
     """
     try:
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError as error:
@@ -80,8 +81,8 @@ def load_signer(path: str) -> Signer:
         data = file.read(ALLOWED_SIGNERS_BYTES_MAX)
     try:
         key = serialization.load_ssh_private_key(data, password=None)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: no SSH private key without a passphrase") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigError(f"{path}: no SSH private key without a passphrase") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path}: not an Ed25519 key (ssh-keygen -t ed25519 makes one)")
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)

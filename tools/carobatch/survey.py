@@ -1,15 +1,16 @@
 """What there is to pack, carry and acknowledge: the facts behind `carobatch status` and `carobatch list`."""
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carobatch.ack import is_confirmed
 from carobatch.importer import RECEIVED
 from carobatch.ledger import Ledger
+from carobatch.receipt import RECEIPT_BYTES_MAX, parse_receipt
 from carojournal import spool
+from carojournal.errors import DamagedData
 from carojournal.root import open_file
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Survey", "list_batches", "list_bundles", "list_gaps", "list_received", "survey"]
 
+_GAPS_SHOWN_MAX = 1_000_000  # A chain of one bundle a minute for two years; bounds what one number in a file costs.
 Row = dict[str, object]
-_RECEIPT_BYTES_MAX = 8_388_608
 
 
 @dataclass(slots=True)
@@ -109,15 +110,20 @@ def list_received(root: str) -> list[Row]:
         for name in sorted(os.listdir(folder)):
             if not name.endswith(".json") or name.startswith("."):
                 continue
-            with open(open_file(os.path.join(folder, name)), "rb") as file:
-                receipt = json.loads(file.read(_RECEIPT_BYTES_MAX))
+            path = os.path.join(folder, name)
+            with open(open_file(path), "rb") as file:
+                try:
+                    receipt: Any = parse_receipt(file.read(RECEIPT_BYTES_MAX), path)
+                except DamagedData as error:
+                    rows.append({"kind": "receipt", "name": name, "damaged": error.reason})
+                    continue
             chains.setdefault(receipt["chain"], set()).add(receipt["bundle"])
             row = {key: receipt[key] for key in ("chain", "bundle", "events")}
             rows.append({"kind": "receipt", **row, "rejected": len(receipt["rejected"]), "name": name})
     for chain, numbers in sorted(chains.items()):
         rows += [
             {"kind": "gap", "chain": chain, "bundle": number, "reason": "this bundle was not imported"}
-            for number in range(1, max(numbers))
+            for number in range(1, min(max(numbers), _GAPS_SHOWN_MAX))
             if number not in numbers
         ]
     return rows

@@ -10,7 +10,8 @@ it is: the receiver sees hardly more than on any other day.  Retries within seco
 `upload --wait` does that.
 
     sent/state.json   {"version", "since_ms", "last_success_ms", "failures", "not_before_ms", "asked_ms", "reason",
-                       "batch", "attempts"}; damaged or missing: as if nothing was ever tried
+                       "batch", "attempts", "crc": CRC-32 of the rest as JSON, keys sorted}
+                       damaged or missing: as if nothing was ever tried
 """
 
 import hashlib
@@ -18,16 +19,18 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from carobatch.verdicts import RETRY_AFTER_MS_MAX, backoff_ms
 from carojournal.root import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["HOUR_MS", "Tries", "failed", "is_due", "load_tries", "save_tries", "splay_ms", "succeeded", "waits"]
 
 HOUR_MS = 3_600_000
+_NUMBER_MAX = (1 << 53) - 1  # Times in ms and small counts: more was not written here.
 _STATE = os.path.join("sent", "state.json")
 
 
@@ -95,17 +98,23 @@ def succeeded(tries: Tries, now_ms: int) -> None:
     tries.reason = tries.batch = ""
 
 
+def _crc(value: "Mapping[str, object]") -> int:
+    return crc32(json.dumps(value, sort_keys=True).encode())
+
+
 def load_tries(root: str) -> Tries:
     """Return the state of the journal at *root*."""
     try:
         with open(open_file(os.path.join(root, _STATE)), "rb") as file:
             found = json.loads(file.read(65_536))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Tries()
     tries = Tries()
+    if type(found) is not dict or found.pop("crc", None) != _crc(found):
+        return tries
     for name, empty in asdict(tries).items():
-        value = found.get(name) if type(found) is dict else None
-        if type(value) is type(empty):
+        value = found.get(name)
+        if type(value) is type(empty) and not (type(value) is int and not 0 <= value <= _NUMBER_MAX):
             setattr(tries, name, value)
     return tries
 
@@ -116,5 +125,6 @@ def save_tries(root: str, tries: Tries) -> None:
     from carojournal.errors import JournalIOError
 
     os.makedirs(os.path.join(root, "sent"), 0o700, exist_ok=True)
-    data = json.dumps({"version": 1, **asdict(tries)}).encode() + b"\n"
+    value = {"version": 1, **asdict(tries)}
+    data = json.dumps({**value, "crc": _crc(value)}).encode() + b"\n"
     write_file(os.path.join(root, _STATE), data, overwrite=True, error=JournalIOError)
