@@ -155,8 +155,8 @@ def read_counts(root: str) -> tuple[dict[str, int], int]:
     for at in range(0, len(data), LINE_BYTES):
         raw = data[at : at + LINE_BYTES]
         parsed = _parse(raw)
-        if parsed is None:
+        if parsed is None or parsed[0] in counts:  # A second line of a key: a tail that the file system doubled.
             damaged += len(raw)
         else:
-            counts[parsed[0]] = counts.get(parsed[0], 0) + parsed[1]
+            counts[parsed[0]] = parsed[1]
     return counts, damaged

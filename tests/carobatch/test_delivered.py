@@ -128,8 +128,8 @@ def test_runs_are_counted_once_and_within_bounds(tmp_path, runs, first, last, ex
     (tmp_path / "receipts").mkdir()
     value = {"record": "upload", "version": 1, "ranges": [[segment, runs]], "refused": []}
     for name in ("a", "b"):
-        (tmp_path / "receipts" / f"upload-{name}.cbor").write_bytes(cbor2.dumps(value, canonical=True))
-    (tmp_path / "receipts" / "acks.json").write_text(json.dumps({segment.hex(): runs}, separators=(",", ":")))
+        (tmp_path / "receipts" / f"upload-{name}.cbor").write_bytes(sent.encode_map(value))
+    Ledger(str(tmp_path)).write_acks({segment.hex(): runs})
     assert Delivered(str(tmp_path)).count(segment, first, last) == expected
 
 
