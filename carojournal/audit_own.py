@@ -16,7 +16,18 @@ __all__ = ["KNOWN_KEYS", "README_SHA256", "foreign", "foreign_words", "is_own_te
 _BOOKKEEPING = (
     *("record", "version", "segment", "segments", "created", "lane", "consent", "previous", "schema", "writer", "seal"),
     *("count", "bytes", "sha256", "loss", "reason", "first_seq", "last_seq", "events", "carried", "seq", "level"),
-    *("batch_id", "client_timestamp", "event_type", "event_id", "sections", "content", "frame", "checked", "size", "crc"),
+    *(
+        "batch_id",
+        "client_timestamp",
+        "event_type",
+        "event_id",
+        "sections",
+        "content",
+        "frame",
+        "checked",
+        "size",
+        "crc",
+    ),
     *("records", "losses", "gaps", "source", "sealed", "damaged", "torn", "runs", "times", "types"),
     *("export_version", "exported_at", "event_count", "generation_id"),
     *("format", "journal", "chain", "bundle", "fingerprint", "manifest_sha256", "redaction", "rules_sha256"),
@@ -33,7 +44,20 @@ _DROPS_WORDS = {*drops.DROP_REASONS, *refusal.REASONS, *KNOWN_KEYS, redact.UNKNO
 
 _OWN_BYTES = {"session_id": 16, "run_id": 16, "segment": 16, "sha256": 32, "schema": 32, "checked": 32, "crc": 4}
 _OWN_NUMBERS = frozenset(
-    ("created", "consent", "timestamp", "bytes", "first_seq", "last_seq", "events", "seq", "count", "records", "size", "crc")
+    (
+        "created",
+        "consent",
+        "timestamp",
+        "bytes",
+        "first_seq",
+        "last_seq",
+        "events",
+        "seq",
+        "count",
+        "records",
+        "size",
+        "crc",
+    )
     + ("runs", "times", "since", "until", *own_events.ALL_EVENTS)
 )
 _OWN_NUMBER_MAX = 1 << 53  # Microseconds since 1970 stay below until 2255.

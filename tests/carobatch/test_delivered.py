@@ -1,9 +1,7 @@
 """What was delivered and then had to make room is not told as lost: acknowledged = delivered + present + lost."""
 
-import json
 import os
 
-import cbor2
 import pytest
 from carobatch_journals import close_lanes
 from receivers import Receiver, answers

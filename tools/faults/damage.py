@@ -3,8 +3,8 @@
     python tools/faults/damage.py [--files PART] [--stride N] [--loops N] [--seed S]
 
 Every truncation, every single-bit flip (every N-th with --stride N), NUL-filled and duplicated tails, the file as it was
-before, of another journal, empty, of a later version.  Each time: no exception but our own, no value that was not there
-before, no event lost but those whose bytes were hit, and either `verify` (or the answer itself) says so or every answer
+before, of another journal, empty, of a later version.  Each time: no exception but our own, no value that was not
+there before, no event lost but those whose bytes were hit, and either `verify` (or the answer itself) says so or every answer
 is what it was.  --loops are rounds of several damages at once with appends and compactions in between, on one journal.
 """
 
@@ -14,11 +14,13 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from random import Random
+from typing import TYPE_CHECKING
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [path for path in (os.path.dirname(_HERE), os.path.dirname(os.path.dirname(_HERE))) if path not in sys.path]
+sys.path[:0] = [
+    path for path in (os.path.dirname(_HERE), os.path.dirname(os.path.dirname(_HERE))) if path not in sys.path
+]
 
 from carobatch.compact import compact  # noqa: E402 - the path comes first where this file is started by its name
 from carobatch.store import PackedStore  # noqa: E402
@@ -26,6 +28,9 @@ from carojournal.errors import JournalError  # noqa: E402
 from carojournal.reader import JournalReader  # noqa: E402
 from faults import fuzz_samples as samples  # noqa: E402
 from faults.damage_view import Answers, Event, events, look  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Bench", "loop", "main", "variants"]
 
@@ -106,7 +111,7 @@ class Bench:
             with open(path, "wb") as file:
                 file.write(data)
 
-    def _judge(self, name: str, before: bytes, after: bytes) -> str:
+    def _judge(self, name: str, before: bytes, after: bytes) -> str:  # noqa: PLR0911 - one line a verdict
         try:
             answers, read, code = look(self.root)
         except Exception as error:
@@ -134,7 +139,9 @@ class Bench:
 
 def _hit(before: bytes, after: bytes) -> tuple[int, int]:
     """Return the range of offsets in which *after* differs from *before*."""
-    same = next((at for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after)))
+    same = next(
+        (at for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after))
+    )
     if len(before) != len(after):
         return same, max(len(before), len(after))
     end = next(at for at in range(len(before), 0, -1) if before[at - 1] != after[at - 1])
@@ -148,9 +155,11 @@ def _worse(healthy: Answers, answers: Answers) -> str:
         known = healthy[name]
         if answer == known or isinstance(answer, str):
             changed = changed or ("" if answer == known else name)
-        elif not isinstance(answer, frozenset) or not isinstance(known, frozenset):
-            return f"!{name}"
-        elif not answer <= known and name not in ("identity", "batches", "tries", "survey"):
+        elif (
+            not isinstance(answer, frozenset)
+            or not isinstance(known, frozenset)
+            or (not answer <= known and name not in ("identity", "batches", "tries", "survey"))
+        ):
             return f"!{name}"
         elif name == "identity" and {key for key in answer - known if key[0] != "journal"}:
             return "!identity"
@@ -177,7 +186,9 @@ def loop(folder: str, rounds: int, seed: int) -> "Iterator[str]":
         now_ms += 60_000
         try:
             with samples.open_at(root, now_ms, random) as journal:
-                made = [journal.append("session_end", session_duration_ms=number, commands_generated=1) for _ in range(2)]
+                made = [
+                    journal.append("session_end", session_duration_ms=number, commands_generated=1) for _ in range(2)
+                ]
             read = events(root)
             known.update({(one[0], one[1]): read[one[0], one[1]] for one in _identities(made) if one in read})
             if any((one[0], one[1]) not in read for one in _identities(made)):

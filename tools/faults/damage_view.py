@@ -4,7 +4,7 @@ Only what exists is looked at, and nothing is written.  An error of our own tree
 """
 
 import os
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from carobatch import deliveries, timing
 from carobatch.ledger import Ledger
@@ -16,6 +16,9 @@ from carojournal.errors import JournalError
 from carojournal.reader import JournalReader
 from carojournal.recovery import verify
 from faults.fuzz_samples import CAP_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Answers", "events", "look"]
 
@@ -35,14 +38,18 @@ def events(root: str) -> dict[Event, bytes]:
 
 
 def _runs(runs: "dict[bytes, list[list[int]]] | dict[str, list[list[int]]]") -> frozenset[object]:
-    return frozenset((name, seq) for name, inner in runs.items() for first, last in inner for seq in range(first, last + 1))
+    return frozenset(
+        (name, seq) for name, inner in runs.items() for first, last in inner for seq in range(first, last + 1)
+    )
 
 
 def _identity(root: str) -> object:
     found = deletion.read_identity(root)
     if found is None:
         return frozenset()
-    return frozenset([("journal", found.journal), *found.history(), *(("sent", day) for day in deletion.sent_days(found))])
+    return frozenset(
+        [("journal", found.journal), *found.history(), *(("sent", day) for day in deletion.sent_days(found))]
+    )
 
 
 def _losses(root: str) -> object:
@@ -73,7 +80,9 @@ _ASK: "dict[str, Callable[[str], object]]" = {
         for one in sent.sent_batches(root)
     ),
     "copies": lambda root: frozenset(filter(None, map(sent.copy_of, sent.sent_batches(root)))),
-    "intents": lambda root: frozenset((one.batch, one.request, one.sessions, *one.events()) for one in standing_intents(root)),
+    "intents": lambda root: frozenset(
+        (one.batch, one.request, one.sessions, *one.events()) for one in standing_intents(root)
+    ),
     "accounted": lambda root: _runs(deliveries.accounted(root)),
     "explained": lambda root: frozenset(deliveries_explained(root)),
     "acks": lambda root: _runs(Ledger(root).acks()),
