@@ -44,6 +44,7 @@ __all__ = [
     "read_identity",
     "requested_sessions",
     "requests",
+    "sendable_sessions",
     "sent_days",
     "sessions_sent",
     "was_sent",
@@ -225,8 +226,17 @@ def pending(root: str) -> list[Request]:
 
 
 def requested_sessions(root: str) -> frozenset[bytes]:
-    """Return every session id (16 bytes) that a request names, confirmed or not.
-
-    Whoever sends leaves these out for good: what the user had deleted must not arrive again.  Raises JournalIOError.
-    """
+    """Return every session id (16 bytes) that a request names, confirmed or not.  Raises JournalIOError."""
     return frozenset(session for request in requests(root) for _, session in request.sessions)
+
+
+def sendable_sessions(root: str) -> frozenset[bytes]:
+    """Return the session ids (16 bytes) whose events may be sent.  Raises JournalIOError, OSError.
+
+    Whoever sends leaves out the others for good: what the user had deleted must not arrive again, and of a session that
+    this journal has not issued (a forged event, one that a host recorded while the journal was cleared) nobody could
+    ever ask for the deletion.
+    """
+    identity = read_identity(root)
+    issued = () if identity is None else identity.history()
+    return frozenset(session for _, session in issued) - requested_sessions(root)

@@ -22,7 +22,7 @@ from carojournal.cli.exits import DAMAGED
 from carojournal.identity import open_identity
 from carojournal.salvage import salvage
 
-__all__ = ["FORGERIES", "GOOD", "SECRET", "Leaving", "is_anywhere", "old_rows"]
+__all__ = ["FORGERIES", "GOOD", "SECRET", "Leaving", "is_anywhere", "issue_session", "old_rows"]
 
 SECRET = "jane.doe+k3y@example.com"
 SEGMENT = bytes(range(16))
@@ -110,6 +110,7 @@ class Leaving:
         return self._upload("otlp")
 
     def dry_run(self):
+        issue_session(self.root)
         sink = open_sink("caro-v1", "https://example.com/v1/events")
         requests = list(preview(self.root, sink, 1_000, YES_MS))
         self._keep(requests)
@@ -117,7 +118,7 @@ class Leaving:
 
     def _upload(self, wire, key="", script=None):
         """The whole file stays where one event in it is not allowed to leave; `compact` names it, and counts it."""
-        open_identity(self.root, NOON_MS, os.urandom)
+        issue_session(self.root)
         with Receiver(script) as receiver:
             found = upload(self.root, receiver.url, Clock(), wire=wire, key=key)
         self._keep(receiver.requests)
@@ -130,6 +131,11 @@ class Leaving:
 
     def _held(self, code):
         return len(list(JournalReader(self.root).records(events_only=True))), code == DAMAGED
+
+
+def issue_session(root):
+    """Make the identity at *root* one that has issued the session of `event`: of others nothing is ever sent."""
+    open_identity(str(root), NOON_MS, os.urandom).append(f"session 2026-09-21 {(b's' * 16).hex()}")
 
 
 def _posthog_verdicts(request):

@@ -10,7 +10,7 @@ from pathlib import Path
 import cbor2
 import pytest
 from forge import closed_path, event, segment_bytes
-from forgeries import FORGERIES, SECRET, is_anywhere
+from forgeries import FORGERIES, SECRET, is_anywhere, issue_session
 from receivers import Receiver, answers
 from uploads import YES_MS, ids, record, upload
 
@@ -48,6 +48,7 @@ def change(path, **changed):
 def left_behind(root, clock, wire, key, url):
     """An intent of a release that allowed everything: two good events, and between them one that is not allowed now."""
     record(root, clock, 1)
+    issue_session(root)
     payloads = [event(1), FORGERIES["text field"], event(2)]
     closed_path(Path(root), SEGMENT).write_bytes(segment_bytes(SEGMENT, payloads, consent=YES_MS))
     records = [one for one in JournalReader(root).records(events_only=True) if one.segment == SEGMENT]

@@ -3,7 +3,7 @@
 Only events of closed and packed segments that were recorded under the yes that holds now: a segment's header names it,
 and a writer starts a new segment when it changes, so no clock decides.  What was recorded under an earlier yes that was
 taken back stays here.  Left out are events that a receipt accounts for, that the allowlist refuses today, and those of
-sessions whose deletion was asked for.
+sessions whose deletion was asked for, or that this journal has not issued, so that nobody could ask for it.
 
 Memory holds one segment and one batch, whatever is pending.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["PAYLOAD_BYTES_MAX", "batches", "is_sendable", "pending"]
 
 PAYLOAD_BYTES_MAX = 1_048_576  # Of one batch: three to four times that as JSON, below the 5 MiB that receivers take.
+_SESSION = b"jsession_idP"
 Runs = list[list[int]]
 
 
@@ -42,13 +43,13 @@ def pending(
     reader: "JournalReader",
     consent_ms: int | None,
     accounted: "Mapping[bytes, Runs]",
-    withheld: frozenset[bytes] = frozenset(),
+    sessions: frozenset[bytes] | None,
     *,
     opened: bool = False,
 ) -> "Iterator[Record]":
     """Yield the events to send, oldest segment first; those of open segments only if *opened*.
 
-    *accounted* are the runs of sequence numbers that receipts name, *withheld* session ids that must not be sent.
+    *accounted* are the runs of sequence numbers that receipts name, *sessions* the ids that may be sent (None: any).
     Raises JournalIOError.
     """
     streams = PackedStreams()
@@ -60,11 +61,19 @@ def pending(
             for record in reader.of_group(group, streams):
                 if b"frecord" in record.payload or _holds(done, record.seq) or refusals(record.payload):
                     continue
-                if withheld and record.value["session_id"] in withheld:
+                if sessions is not None and _session_of(record) not in sessions:
                     continue
                 yield record
     finally:
         streams.close()
+
+
+def _session_of(record: "Record") -> object:
+    """Return the session id of an event that the allowlist accepts."""
+    _, _, rest = record.payload.partition(_SESSION)
+    if _SESSION in rest or not rest:
+        return record.value["session_id"]
+    return rest[:16]
 
 
 def _holds(runs: Runs, seq: int) -> bool:

@@ -28,14 +28,14 @@ def preview(root: str, sink: "Sink", events_max: int, consent_ms: int) -> "Itera
         request = sink.deletion(asked)
         if request is not None:
             yield request
-    withheld = deletion.requested_sessions(root)
+    sessions = deletion.sendable_sessions(root)
     done = deliveries.accounted(root)
     for intent in standing_intents(root):
         fits = (intent.value["target"], intent.value["consent"]) == (sink.target, consent_ms)
-        if fits and not intent.sessions & withheld and look_again(JournalReader(root), intent, sink).stands:
+        if fits and intent.sessions <= sessions and look_again(JournalReader(root), intent, sink).stands:
             yield intent.request
             deliveries.add(done, [row[:2] for row in intent.value["identities"]])  # type: ignore[attr-defined]
-    records = plan.pending(JournalReader(root), consent_ms or None, done, withheld, opened=True)
+    records = plan.pending(JournalReader(root), consent_ms or None, done, sessions, opened=True)
     for batch in plan.batches(records, events_max):
         yield sink.render(batch)
 

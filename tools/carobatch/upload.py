@@ -104,7 +104,7 @@ class Upload:
         self._consent_ms = 0
         self._limit = job.events_max
         self._suspects: list[tuple[Batch, int]] = []
-        self._withheld: frozenset[bytes] = frozenset()
+        self._sessions: frozenset[bytes] = frozenset()
 
     def run(self) -> Outcome:
         """Send what is pending, as far as it goes, and reclaim.  Raises JournalIOError, OSError, ConfigError."""
@@ -115,7 +115,7 @@ class Upload:
             self._ask_deletions()
             self._check_consent()
             intents = self._outbox.intents()
-            self._withheld = deletion.requested_sessions(job.root)
+            self._sessions = deletion.sendable_sessions(job.root)
             for intent in intents:
                 self._resume(intent)
             for batch in plan.batches(self._pending(), job.events_max):
@@ -131,7 +131,7 @@ class Upload:
         return outcome
 
     def _pending(self) -> "Iterator[Record]":
-        return plan.pending(JournalReader(self.job.root), self._consent_ms, self._done, self._withheld)
+        return plan.pending(JournalReader(self.job.root), self._consent_ms, self._done, self._sessions)
 
     def _stop(self, kind: str, reason: str, retry_after_ms: int = 0) -> None:
         self.outcome.kind, self.outcome.reason, self.outcome.retry_after_ms = kind, reason, retry_after_ms
@@ -162,7 +162,7 @@ class Upload:
         """Send an intent of an earlier run again, unless it must not be sent any more."""
         sink = self.job.sink
         same = (intent.value["target"], intent.value["consent"]) == (sink.target, self._consent_ms)
-        if not same or intent.sessions & self._withheld:
+        if not same or not intent.sessions <= self._sessions:
             self._outbox.discard(intent)
             return
         looked = look_again(JournalReader(self.job.root), intent, sink)
