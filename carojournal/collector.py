@@ -138,7 +138,9 @@ class Collector:
         if isinstance(found, redact.Accepted):
             kept = {**found.fields, "generation": found.generation} if found.refusals else _copied(fields)
             self._queue.put((self._clock() // 1_000_000, found.event, kept))
-        if self._thread is None:
+        if self._closed:
+            self._drain()  # `close` may have looked at the queue for the last time before this event was in it.
+        elif self._thread is None:
             self._start()
         return isinstance(found, redact.Accepted)
 
@@ -183,8 +185,18 @@ class Collector:
             self._write_all(self._queue)
         else:
             self._thread.join(self._deadline_s + GRACE_S)
-            if self._queue.qsize() and not self._thread.is_alive():
-                self._write_all(self._queue)  # Another thread was in `record` while we closed.
+            self._drain()  # Another thread was in `record` while we closed.
+
+    def _drain(self) -> None:
+        """Write what is queued although the thread has ended."""
+        batch = []
+        try:
+            while self._thread is None or not self._thread.is_alive():
+                batch.append(self._queue.get_nowait())
+        except Empty:
+            pass
+        if batch:
+            self._write(batch, late=False)
 
     def _write_all(self, queue: "_Queue") -> None:
         """Write batches until `close` and an empty queue: the thread's work."""

@@ -17,17 +17,29 @@ line whose CRC does not hold is damage: it is reported, never counted, and a new
 
 import fcntl
 import os
+import time
 from zlib import crc32
 
 from carojournal import errors
 from carojournal.root import open_file
 
-__all__ = ["DROPS", "DROP_REASONS", "LINE_BYTES", "add_counts", "create_drops", "drop_reason", "read_counts"]
+__all__ = [
+    "DROPS",
+    "DROP_REASONS",
+    "LINE_BYTES",
+    "PATIENCE_S",
+    "add_counts",
+    "create_drops",
+    "drop_reason",
+    "read_counts",
+]
 
 DROPS = "drops"
 LINE_BYTES = 128
 _KEY_BYTES = 96
 _COUNT_MAX = 10**20 - 1  # What fits its 20 digits.
+PATIENCE_S = 0.1  # Of whoever has no later try: hosts that end together count one after another.
+_POLL_S = 0.001  # Who holds the file holds it for microseconds.
 _FILE_BYTES_MAX = 262_144  # All (event, field, reason) triples of the schema together take less than half of it.
 
 DROP_REASONS = {
@@ -101,13 +113,29 @@ def create_drops(root: str) -> None:
     except FileExistsError:
         return
     try:
-        os.write(descriptor, data)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(descriptor).st_size:  # Else another process has counted here already.
+            os.write(descriptor, data)
+    except BlockingIOError:
+        return
     finally:
         os.close(descriptor)
 
 
-def add_counts(root: str, counts: dict[str, int]) -> bool:
-    """Add *counts* (key -> how many more) to the file; return False if it is busy or cannot be written just now."""
+def add_counts(root: str, counts: dict[str, int], patience_s: float = 0) -> bool:
+    """Add *counts* (key -> how many more) to the file; return False if it is busy or cannot be written just now.
+
+    What is written is taken out of *counts*, so that a second try counts nothing twice.  While the file is busy it is
+    tried again for *patience_s* seconds: for whoever may wait, and has no later try.
+    """
+    until = time.monotonic() + patience_s
+    while (done := _add(root, counts)) is None and time.monotonic() < until:
+        time.sleep(_POLL_S)
+    return bool(done)
+
+
+def _add(root: str, counts: dict[str, int]) -> bool | None:
+    """Do what `add_counts` says, once; None if the file is busy."""
     try:
         descriptor = open_file(os.path.join(root, DROPS), os.O_RDWR | os.O_CREAT)
     except OSError:
@@ -116,12 +144,15 @@ def add_counts(root: str, counts: dict[str, int]) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         data = os.pread(descriptor, _FILE_BYTES_MAX, 0)
         end = -(-len(data) // LINE_BYTES) * LINE_BYTES
-        for key, more in counts.items():
+        for key, more in tuple(counts.items()):
             at, count = _find(data, key)
             if at < 0:
                 at, end = end, end + LINE_BYTES
             if os.pwrite(descriptor, _line(key, min(count + more, _COUNT_MAX)), at) != LINE_BYTES:
                 return False
+            del counts[key]
+    except BlockingIOError:
+        return None
     except OSError:
         return False
     finally:

@@ -71,5 +71,6 @@ def _count(journal: "Journal", counts: "Mapping[str, int]") -> None:
             journal._reasons[key] = journal._reasons.get(key, 0) + more
             journal._pending[key] = journal._pending.get(key, 0) + more
         # Not before the root has been looked at: a place that is not ours gets no file of ours.
-        if journal._checked and drops.add_counts(journal.root, journal._pending):
-            journal._pending = {}
+        if journal._checked:
+            # At the end there is no later try, and nobody is waiting for a record.
+            drops.add_counts(journal.root, journal._pending, drops.PATIENCE_S if journal._closed else 0)

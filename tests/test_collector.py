@@ -9,7 +9,7 @@ import threading
 import pytest
 from stored_events import stored
 
-from carojournal import Journal, drops
+from carojournal import Journal, drops, redact
 from carojournal.collector import BATCH_EVENTS_MAX, Collector
 from carojournal.journal import POLICY_CHECK_MS
 from carojournal.journal import Journal as _Journal
@@ -163,6 +163,25 @@ def test_close_is_idempotent_and_leaves_the_journal_open(journal, root, clock):
     assert not collector.record("session_end", **END)
     assert journal.record("session_end", **END)
     assert len(stored(root)) == 2
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_what_is_recorded_while_another_thread_closes_is_written(journal, root, clock, monkeypatch, started):
+    """`close` comes between the look at whether the collector is open and the queue."""
+    collector = Collector(journal, clock=clock)
+    if started:
+        assert collector.record("session_end", **END)
+        assert collector.flush()
+    real = redact.check
+
+    def closing(*given):
+        monkeypatch.undo()
+        collector.close()
+        return real(*given)
+
+    monkeypatch.setattr(redact, "check", closing)
+    assert collector.record("session_end", **END)
+    assert len(stored(root)) == 1 + started
 
 
 def test_without_a_thread_to_be_had_close_writes(journal, root, clock, monkeypatch):

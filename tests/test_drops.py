@@ -79,3 +79,55 @@ def test_the_longest_key_fits_and_all_keys_fit_the_file():
 def test_a_missing_directory_is_no_error(tmp_path):
     assert not drops.add_counts(str(tmp_path / "none"), {"drop io": 1})
     assert drops.read_counts(str(tmp_path / "none")) == ({}, 0)
+
+
+def test_what_was_counted_before_the_disk_was_full_is_not_counted_again(tmp_path, monkeypatch):
+    real, left = os.pwrite, [2]
+
+    def full(descriptor, data, at):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data, at)
+
+    waiting = {"drop io": 1, "drop bug": 2, "drop busy": 3}
+    monkeypatch.setattr(os, "pwrite", full)
+    assert not drops.add_counts(str(tmp_path), waiting)
+    assert waiting == {"drop busy": 3}
+    monkeypatch.undo()
+    assert drops.add_counts(str(tmp_path), waiting)
+    assert drops.read_counts(str(tmp_path)) == ({"drop io": 1, "drop bug": 2, "drop busy": 3}, 0)
+
+
+def test_a_count_that_arrives_while_the_file_is_being_made_is_kept(tmp_path, monkeypatch):
+    real = os.open
+
+    def slow(path, flags, *rest):
+        descriptor = real(path, flags, *rest)
+        if flags & os.O_EXCL:
+            monkeypatch.undo()
+            assert drops.add_counts(str(tmp_path), {"drop io": 5})
+        return descriptor
+
+    monkeypatch.setattr(os, "open", slow)
+    drops.create_drops(str(tmp_path))
+    assert drops.read_counts(str(tmp_path))[0]["drop io"] == 5
+
+
+def test_hosts_that_end_while_the_file_is_busy_wait_for_their_turn(root, journal, monkeypatch):
+    """Whoever ends has no later try: what it had counted was lost."""
+    assert journal.record("session_end", session_duration_ms=1)
+    held = os.open(f"{root}/drops", os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert not journal.record("session_end", session_duration_ms=-1)
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            os.close(held)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    journal.close()
+    assert len(waited) == 3
+    assert drops.read_counts(root)[0]["refuse session_end session_duration_ms range"] == 1

@@ -51,4 +51,4 @@ def count_refusals(root: str, found: "Sectioned") -> None:
             key = f"refuse {event} {field} {reason}"
             counts[key] = counts.get(key, 0) + 1
     if counts:
-        drops.add_counts(root, counts)
+        drops.add_counts(root, counts, drops.PATIENCE_S)
