@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 __all__ = ["PackedStreams"]
 
 
+# Of several writers' files of one time; each holds its compressed bytes and zstd's window, 16 MB at most.
+_OPEN_MAX = 3
+
+
 class PackedStreams:
     """Packed files that are being read front to back, so that each is decompressed once."""
 
@@ -19,9 +23,11 @@ class PackedStreams:
         from carojournal.packed import iter_sections
 
         for fresh in (False, True):
-            if fresh or path not in self._open:
-                self._open[path] = iter(iter_sections(path))
-            for header, pairs in self._open[path]:
+            stream = None if fresh else self._open.pop(path, None)
+            self._open[path] = stream = stream or iter(iter_sections(path))
+            while len(self._open) > _OPEN_MAX:
+                del self._open[next(iter(self._open))]  # The one that was not asked for longest.
+            for header, pairs in stream:
                 if header.get("segment") == segment:
                     return pairs
         return iter(())

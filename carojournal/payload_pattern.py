@@ -11,6 +11,8 @@ another century, say): the caller then asks `stored`, which decodes and gives re
 """
 
 import re
+from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from carojournal import events, own_events
@@ -20,11 +22,14 @@ from carojournal.errors import MalformedCBOR
 from carojournal.redact import GENERATION_MAX, compile_event, field_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from carojournal.redact import _Field
 
-__all__ = ["count_payloads", "payload_end", "payloads", "unrecognised"]
+__all__ = ["Parts", "count_payloads", "field_keys", "parts_of", "payload_end", "payloads", "unrecognised"]
+
+# Event, run id, session id, timestamp (UTC ms), and of each of `field_keys` its encoded key and value, None if absent.
+Parts = tuple[str, bytes, bytes, int, tuple[bytes | None, ...]]
 
 # These only find where a value ends; whether it is allowed, and encoded as it must be, is for `learn` to say.  Groups
 # are possessive: a value that was found is never given back, so a match takes time linear in the payload.
@@ -34,8 +39,12 @@ _TEXT = b"|".join(
     + [b"\x78" + re.escape(bytes([size])) + b"[!-~]{%d}+" % size for size in range(24, 65)]
 )
 _FLOAT = rb"\xf9..|\xfa.{4}|\xfb.{8}"
-_TIME = rb"\x1b\x00\x00\x01.{5}"  # 2004 to 2039 in milliseconds
-_KNOWN_MAX = 65_536  # Distinct values remembered per event: bounds memory whatever a bundle holds.
+_ENVELOPE = {  # Head and value; what the values say is for nobody to judge.
+    "run_id": (b"P", rb".{16}"),
+    "session_id": (b"P", rb".{16}"),
+    "timestamp": (rb"\x1b", rb"\x00\x00\x01.{5}"),  # 2004 to 2039 in milliseconds
+}
+_KNOWN_MAX = 16_384  # Distinct values remembered per event: bounds memory whatever a bundle holds.
 _GENERATION = encode_text("generation")
 _STARTS_MAX = 64  # More than events there are, and words that stand before an event's name.
 _NAME_WITHIN = 64  # Keys shorter than "event" and their values take fewer bytes than that.
@@ -44,32 +53,39 @@ _NAME_WITHIN = 64  # Keys shorter than "event" and their values take fewer bytes
 class _Pattern:
     """One event's pattern; its groups are the fields, and the generation."""
 
-    __slots__ = ("fields", "full", "known", "match", "texts")
-
     def __init__(self, name: str) -> None:
         spec = compile_event(name)
         self.fields: list[_Field | None] = []
         self.texts: list[bool] = []
         self.known: set[bytes | None] = {None}
+        self.name = name
         keys = sorted((*own_events.ALL_EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
         if spec is None:
             keys.remove("generation")  # No run of a host's is behind an event of the journal's own.
+        self.keys = tuple(key for key in keys if key not in _ENVELOPE and key != "event")
         parts = [self._part(name, key, field_of(spec, key) if spec else _own_field(name, key)) for key in keys]
         self.full = 0xA0 + len(keys)
         assert self.full < 0xB8, "the head of a map with more keys takes two bytes"
         self.match = re.compile(b"." + b"".join(parts), re.DOTALL).match
+        self._parts = dict(zip(keys, parts, strict=True))
+
+    @cached_property
+    def split(self) -> "Callable[[bytes], re.Match[bytes] | None]":
+        """Match a whole payload, with groups for the values of the envelope as well."""
+        captured = {key: re.escape(encode_text(key)) + b"%b(%b)" % value for key, value in _ENVELOPE.items()}
+        return re.compile(b"." + b"".join({**self._parts, **captured}.values()), re.DOTALL).fullmatch
+
+    @cached_property
+    def places(self) -> "tuple[Callable[[tuple[bytes, ...]], tuple[bytes, ...]], ...]":
+        """Take from the groups of `split` the envelope's values, and the fields."""
+        captured = [key for key in self._parts if key != "event"]
+        return itemgetter(*map(captured.index, _ENVELOPE)), itemgetter(*map(captured.index, self.keys))
 
     def _part(self, name: str, key: str, field: "_Field | None") -> bytes:
         label = re.escape(encode_text(key))
         if field is None:
             if key != "generation":
-                value = {
-                    "event": re.escape(encode_text(name)),
-                    "timestamp": _TIME,
-                    "run_id": rb"P.{16}",
-                    "session_id": rb"P.{16}",
-                }[key]
-                return label + value
+                return label + (re.escape(encode_text(name)) if key == "event" else b"%b%b" % _ENVELOPE[key])
             self.fields.append(None)
             self.texts.append(False)
             return b"(" + label + b"(?>" + _UINT + b"))?+"
@@ -176,6 +192,29 @@ def unrecognised(stored: "Iterable[bytes]") -> list[int]:
                 continue
         odd.append(position)
     return odd
+
+
+def field_keys(event: str) -> tuple[str, ...]:
+    """Return the keys whose parts `parts_of` returns: the event's fields and `generation`, as a payload has them."""
+    found = _patterns.get(event.encode())
+    if found is None:
+        found = _patterns[event.encode()] = _Pattern(event)
+    return found.keys
+
+
+def parts_of(payload: bytes) -> Parts | None:
+    """Return what a payload consists of, None if it is none that this module recognises."""
+    pattern = _starts.get(payload[1:9]) or _pattern(payload, 0)
+    found = pattern.split(payload) if pattern else None
+    if not found or not pattern:
+        return None
+    groups = found.groups()
+    envelope, fields = pattern.places
+    parts = fields(groups)
+    if not pattern.accepts(payload[0], parts):
+        return None
+    run, session, time = envelope(groups)
+    return pattern.name, run, session, int.from_bytes(time, "big"), parts
 
 
 def count_payloads(body: bytes) -> int:

@@ -7,11 +7,20 @@ from carojournal.errors import CorruptRecord, MalformedCBOR
 from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record, find_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from carojournal.payload_pattern import Parts
     from carojournal.segment_file import SegmentInfo
 
-__all__ = ["CONTROLS", "Record", "control_payloads", "derive_event_id", "event_time_ms", "is_ours"]
+__all__ = [
+    "CONTROLS",
+    "Record",
+    "control_payloads",
+    "derive_event_id",
+    "derive_event_ids",
+    "event_time_ms",
+    "is_ours",
+]
 
 CONTROLS = ("header", "loss", "seal")
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -20,20 +29,30 @@ _TIMESTAMP = b"itimestamp\x1b"  # Milliseconds have needed 64 bits since 1970-02
 
 def derive_event_id(segment: bytes, seq: int) -> str:
     """Return the event id (UUIDv8, RFC 9562 section 5.8) of record *seq* of the segment with uuid *segment*."""
+    return next(derive_event_ids(segment, (seq,)))
+
+
+def derive_event_ids(segment: bytes, seqs: "Iterable[int]") -> "Iterator[str]":
+    """Yield the event ids of records of one segment; an upload derives every id it sends."""
     from hashlib import sha256
 
-    text = sha256(segment + seq.to_bytes(8, "big")).hexdigest()
-    # Version 8 and the two bits of the variant replace what stands there; an upload derives every id it sends.
-    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
+    begun = sha256(segment)
+    for seq in seqs:
+        digest = begun.copy()
+        digest.update(seq.to_bytes(8, "big"))
+        text = digest.hexdigest()
+        # Version 8 and the two bits of the variant replace what stands there.
+        yield f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 class Record:
     """One record: identity (`segment`, `seq`), `payload`, and where it was read (`path`, `offset`, `source`).
 
-    `offset` is the record's first byte in the file; 0 in a packed file, whose bytes are compressed.
+    `offset` is the record's first byte in the file; 0 in a packed file, whose bytes are compressed.  `parts` are what
+    the payload consists of, where somebody has recognised it.
     """
 
-    __slots__ = ("_value", "offset", "path", "payload", "segment", "seq", "source")
+    __slots__ = ("_value", "offset", "parts", "path", "payload", "segment", "seq", "source")
 
     def __init__(self, segment: bytes, seq: int, payload: bytes, path: str, offset: int, source: "SegmentInfo") -> None:
         self.segment = segment
@@ -42,6 +61,7 @@ class Record:
         self.path = path
         self.offset = offset
         self.source = source
+        self.parts: Parts | None = None
         self._value: dict[str, object] | None = None
 
     def __repr__(self) -> str:
@@ -64,6 +84,11 @@ class Record:
                 raise MalformedCBOR("neither an event nor a control record")
             self._value = value
         return self._value
+
+    @property
+    def time_ms(self) -> int:
+        """An event's timestamp, UTC milliseconds."""
+        return event_time_ms(self.payload) if self.parts is None else self.parts[3]
 
     @property
     def is_event(self) -> bool:

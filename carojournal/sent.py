@@ -46,6 +46,7 @@ __all__ = [
     "read_map",
     "receipts",
     "sent_batches",
+    "unpacked",
     "uploads",
 ]
 
@@ -54,6 +55,7 @@ RECEIPT_PREFIX, UPLOADS = "upload-", "uploads.cbor"
 SEGMENTS_MAX = 10_000  # 160 kB: years of segments; only those matter that a segment still here names.
 BATCHES_MAX = 1_000  # Three years of one a day, 300 kB at most.
 _FILE_BYTES_MAX = 67_108_864
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # RFC 1952 section 2.3.1, RFC 8878 section 3.1.1
 Runs = list[list[int]]
 
 
@@ -153,6 +155,19 @@ def copy_of(batch: SentBatch) -> tuple[bytes, str] | None:
         return None
     data = request_bytes(intent)
     return data, hashlib.sha256(data).hexdigest()
+
+
+def unpacked(body: bytes) -> bytes:
+    """Return a body as it was before it was compressed, which its first bytes tell.  Raises DamagedData, OSError."""
+    if body[:2] == _GZIP:
+        import gzip
+
+        return gzip.decompress(body)
+    if body[:4] == _ZSTD:
+        from carojournal import zstd
+
+        return zstd.decompress(body, _FILE_BYTES_MAX, "body")
+    return body
 
 
 def request_bytes(intent: dict[str, object]) -> bytes:

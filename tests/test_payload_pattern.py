@@ -1,9 +1,10 @@
 """The patterns agree with `redact`: all that the recorder writes matches, and all that matches it would write."""
 
+import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schema_strategies import any_event, payload
+from schema_strategies import RUN, SESSION, any_event, payload
 
 from carojournal import payload_pattern, redact
 from carojournal.codec import loads
@@ -71,3 +72,47 @@ def test_payloads_are_found_one_after_another_and_the_caller_decides_where_to_go
 def test_an_unknown_event_or_noise_does_not_match():
     for raw in (b"", b"\xa0", b"\xa5eeventeeviel", b"\xff" * 100, b"\xa1eevent"):
         assert payload_pattern.payload_end(raw) == -1
+
+
+@given(any_event(), st.integers(0, 300), st.integers(1_300_000_000_000, 2_000_000_000_000))
+def test_parts_are_what_a_payload_consists_of(event, generation, time_ms):
+    """The parts of all keys, and the envelope's values, are the map that a CBOR library reads."""
+    raw = payload(*event, generation=generation, time_ms=time_ms)
+    name, run, session, stamp, fields = payload_pattern.parts_of(raw)
+    assert (name, run, session, stamp) == (event[0], RUN, SESSION, time_ms)
+    assert len(fields) == len(payload_pattern.field_keys(name))
+    read = {"event": name, "run_id": run, "session_id": session, "timestamp": stamp}
+    for key, part in zip(payload_pattern.field_keys(name), fields, strict=True):
+        if part is not None:
+            read |= cbor2.loads(b"\xa1" + part)
+            assert list(cbor2.loads(b"\xa1" + part)) == [key]
+    assert read == cbor2.loads(raw)
+
+
+@pytest.mark.parametrize("tail", [b"\x00", b"\xa0", b"jsession_idP" + bytes(16)])
+def test_a_payload_with_more_behind_it_has_no_parts(generated, tail):
+    raw = payload("command_generated", generated)
+    assert payload_pattern.parts_of(raw) is not None
+    assert payload_pattern.parts_of(raw + tail) is None
+    assert payload_pattern.parts_of(raw[:-1]) is None
+
+
+def test_an_identifier_that_looks_like_the_envelope_changes_nothing(generated):
+    raw = payload("command_generated", generated)
+    forged = b"itimestamp\x1b\x00\x00\x01\x02\x03"
+    assert len(forged) == 16
+    for old in (RUN, SESSION):
+        found = payload_pattern.parts_of(raw.replace(old, forged))
+        assert found[3] == cbor2.loads(raw)["timestamp"]
+
+
+def test_a_field_out_of_its_bounds_has_no_parts(generated):
+    raw = payload("command_generated", {**generated, "inference_time_ms": 843})
+    assert b"\x19\x03\x4b" in raw
+    assert payload_pattern.parts_of(raw.replace(b"\x19\x03\x4b", b"\x1a\x00\x00\x03\x4b")) is None
+
+
+@given(any_event(), any_event())
+def test_events_are_told_apart_whichever_comes_first(one, other):
+    raws = [payload(*one), payload(*other), payload(*one, generation=1)]
+    assert payload_pattern.unrecognised([*raws, b"", b"\xa0", *raws, raws[0] + b"\x00"]) == [3, 4, 8]

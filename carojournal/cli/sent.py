@@ -1,6 +1,5 @@
 """`carojournal sent`: what left this machine, when, to where."""
 
-import gzip
 import json as jsonlib
 import os
 import sys
@@ -78,8 +77,7 @@ def _print_one(one: log.SentBatch, *, raw: bool) -> int:
         sys.stdout.buffer.flush()
     else:
         head, _, body = data.partition(b"\n\n")
-        text = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
-        for line in [*head.decode().splitlines(), "", text.decode()]:
+        for line in [*head.decode().splitlines(), "", log.unpacked(body).decode()]:
             print(escape(line))
     if digest != one.sha256:
         say("this is not what the receipt says was sent")

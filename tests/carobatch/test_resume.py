@@ -11,7 +11,7 @@ import cbor2
 import pytest
 from forge import closed_path, event, segment_bytes
 from forgeries import FORGERIES, SECRET, is_anywhere, issue_session
-from receivers import Receiver, answers
+from receivers import Receiver, answers, unpacked
 from uploads import YES_MS, ids, record, upload
 
 from carobatch.batch import batch_of
@@ -55,7 +55,7 @@ def left_behind(root, clock, wire, key, url):
     sink = open_sink(wire, url, key)
     batch = batch_of(records, clock.now_ms // 86_400_000)
     request = sink.render(batch)
-    assert SECRET.encode() in (gzip.decompress(request.body) if request.body[:1] == b"\x1f" else request.body)
+    assert SECRET.encode() in unpacked(request.headers, request.body)
     Outbox(root, 1_000_000).write(batch, request, sink, YES_MS, clock.now_ms)
     return batch
 
@@ -68,7 +68,7 @@ def test_what_is_no_longer_allowed_is_named_and_not_sent(root, clock, receiver, 
         receiver.script = lambda request: (200, {}, verdicts(request))
     found = upload(root, receiver.url, clock, wire=wire, key=key)
     assert (found.kind, found.withheld, found.events) == ("done", 1, 3)
-    bodies = [gzip.decompress(one.body) if one.body[:1] == b"\x1f" else one.body for one in receiver.requests]
+    bodies = [unpacked(one.headers, one.body) for one in receiver.requests]
     assert [one.body for one in receiver.requests] == [one.body for one in shown]
     assert not any(SECRET.encode() in body for body in bodies)
     said = b"".join(bodies).decode()

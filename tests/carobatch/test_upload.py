@@ -404,3 +404,23 @@ def test_a_failed_run_is_a_value_and_can_be_run_again(root, clock):
     record(root, clock, 3)
     run = Upload(job(root, "http://127.0.0.1:9/v1/events", clock))
     assert (run.run().kind, run.outcome.reason) == ("later", "no answer (connect)")
+
+
+def test_posthog_takes_zstd_and_the_copy_of_it_can_be_read(root, clock, receiver):
+    """As its receiver reads it: what the zstd program makes of the body is the batch, with a verdict on every event."""
+    wanted = record(root, clock, 20)
+
+    def verdicts(request):
+        assert request.headers["Content-Encoding"] == "zstd"
+        return 200, {}, json.dumps({"results": {one["uuid"]: "ok" for one in request.json()["batch"]}}).encode()
+
+    receiver.script = verdicts
+    receiver.accept = lambda *_: None
+    found = upload(root, receiver.url, clock, wire="posthog", key="phc_key", events_max=15)
+    assert (found.kind, found.events, found.batches) == ("done", 20, 2)
+    assert [one["uuid"] for request in receiver.requests for one in request.json()["batch"]] == wanted
+    assert ids(root) == []
+    copies = {sent.copy_of(batch)[0].partition(b"\n\n")[2] for batch in sent.sent_batches(root)}
+    assert copies == {request.body for request in receiver.requests}
+    for request in receiver.requests:
+        assert json.loads(sent.unpacked(request.body)) == request.json()

@@ -11,21 +11,24 @@ one UTC day, so that no identifier in it outlives that day.
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby, repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from carobatch.sections import runs_of
 from carojournal.codec import dumps
-from carojournal.record import derive_event_id, event_time_ms
+from carojournal.record import derive_event_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carojournal.record import Record
 
-__all__ = ["Batch", "Request", "batch_of", "batch_uuid"]
+__all__ = ["Batch", "Request", "batch_of", "batch_uuid", "session_of"]
 
 DAY_MS = 86_400_000
 Identities = list[list[object]]
+_segment, _seq = attrgetter("segment"), attrgetter("seq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +67,16 @@ class Batch:
     @property
     def newest_ms(self) -> int:
         """UTC milliseconds of the newest event: stands for the client's time, so that a retry has the same bytes."""
-        return max(event_time_ms(record.payload) for record in self.records)
+        return max(record.time_ms for record in self.records)
 
     def counts(self) -> dict[str, int]:
         """Return event -> how many."""
-        return dict(sorted(Counter([str(record.value["event"]) for record in self.records]).items()))
+        names = [record.parts[0] if record.parts else str(record.value["event"]) for record in self.records]
+        return dict(sorted(Counter(names).items()))
 
     def sessions(self) -> list[bytes]:
         """Return the session ids (16 bytes) of the events."""
-        return sorted({session for record in self.records if isinstance(session := record.value["session_id"], bytes)})
+        return sorted({session_of(record) for record in self.records})
 
     def halves(self) -> "tuple[Batch, Batch]":
         """Return two batches of half the events each; there must be two at least."""
@@ -80,22 +84,31 @@ class Batch:
         return batch_of(self.records[:middle], self.day), batch_of(self.records[middle:], self.day)
 
 
+def session_of(record: "Record") -> bytes:
+    """Return the session id (16 bytes) of an event."""
+    if record.parts is not None:
+        return record.parts[2]
+    session = record.value["session_id"]
+    assert isinstance(session, bytes)
+    return session
+
+
 def batch_of(records: "Sequence[Record]", day: int) -> Batch:
     """Return the batch of *records*, all of the UTC *day*; at least one."""
-    ordered = tuple(sorted(records, key=lambda record: (record.segment, record.seq)))
     slices: dict[bytes, list[Record]] = {}
-    for record in ordered:
-        slices.setdefault(record.segment, []).append(record)
-    identities: Identities = [
-        [
-            segment,
-            runs_of(record.seq for record in rows),
-            hashlib.sha256(b"".join(record.payload for record in rows)).digest(),
-        ]
-        for segment, rows in slices.items()
-    ]
-    events = {derive_event_id(record.segment, record.seq): (record.segment, record.seq) for record in ordered}
-    return Batch(ordered, day, identities, hashlib.sha256(dumps(identities)).digest(), events)
+    for segment, part in groupby(records, _segment):
+        slices.setdefault(segment, []).extend(part)
+    identities: Identities = []
+    events: dict[str, tuple[bytes, int]] = {}
+    ordered: list[Record] = []
+    for segment, rows in sorted(slices.items()):
+        rows.sort(key=_seq)
+        seqs = [record.seq for record in rows]
+        digest = hashlib.sha256(b"".join([record.payload for record in rows])).digest()
+        identities.append([segment, runs_of(seqs), digest])
+        events.update(zip(derive_event_ids(segment, seqs), zip(repeat(segment), seqs), strict=False))
+        ordered += rows
+    return Batch(tuple(ordered), day, identities, hashlib.sha256(dumps(identities)).digest(), events)
 
 
 def batch_uuid(batch: bytes) -> str:

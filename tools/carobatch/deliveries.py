@@ -7,9 +7,9 @@ that are gone; losses that such a file recorded are copied, word for word, into 
 
 import hashlib
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from carobatch.noting import ReadFile, state_of
 from carobatch.receipt import intersect, union
 from carobatch.spared import spared
 from carojournal import sent, spool
@@ -17,13 +17,14 @@ from carojournal.closed import encode_closed
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError
 from carojournal.packed import read_inventory
-from carojournal.record import control_payloads
 from carojournal.rotation import closed_name
 from carojournal.scan import scan
 from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
-    from carojournal.reader import JournalReader
+    from collections.abc import Collection
+
+    from carobatch.noting import NotingReader
     from carojournal.segment_file import SegmentInfo
 
 __all__ = ["Accounted", "accounted", "fold", "list_removed", "reclaim"]
@@ -49,32 +50,20 @@ def accounted(root: str) -> Accounted:
     return found
 
 
-@dataclass(slots=True)
-class _File:
-    """A file whose every event is accounted for: its segments, the losses it records, its newest segment's time."""
-
-    path: str
-    segments: list[bytes]
-    losses: list[bytes] = field(default_factory=list)
-    created_us: int = 0
-
-
-def _closed(info: "SegmentInfo", done: Accounted) -> _File | None:
-    data = read_file(info.path)
-    found = scan(data, info.segment)
-    if found.spans or found.gaps:
-        return None  # `compact` keeps what is damaged in quarantine first.
-    seqs = [[seq, seq] for _, seq, start, end in found.records if b"frecord" not in data[start:end]]
-    runs = union([], seqs)
-    if intersect(runs, done.get(info.segment, [])) != runs:
+def _closed(info: "SegmentInfo", done: Accounted, noted: ReadFile | None) -> ReadFile | None:
+    state = state_of(info.path)
+    if state is None:
         return None
-    losses = [payload for payload in control_payloads(data, info.segment) if b"dloss" in payload]
-    return _File(info.path, [info.segment], losses, info.created_us)
+    if noted is None or noted.state != state:
+        data = read_file(info.path)
+        noted = ReadFile.of_closed(info, data, scan(data, info.segment), state)
+    runs = noted.runs
+    return noted if runs is not None and intersect(runs, done.get(info.segment, [])) == runs else None
 
 
-def _packed(path: str, done: Accounted) -> _File | None:
+def _packed(path: str, done: Accounted) -> ReadFile | None:
     rows = read_inventory(path).sections
-    found = _File(path, [])
+    found = ReadFile(path, [])
     for row in rows:
         segment: bytes = row["segment"]  # type: ignore[assignment]
         runs: Runs = row["runs"]  # type: ignore[assignment]
@@ -92,49 +81,58 @@ def _loss_payload(loss: dict[str, object]) -> bytes:
     return spool.encode_loss(*[loss[key] for key in keys], carried)  # type: ignore[arg-type,call-arg]
 
 
-def reclaim(reader: "JournalReader", done: Accounted) -> tuple[int, int]:
-    """Remove the files that *done* accounts for whole; return (files, bytes).  Raises JournalIOError, OSError."""
+def reclaim(reader: "NotingReader", done: Accounted, *, whole: bool = True) -> tuple[int, int]:
+    """Remove the files that *done* accounts for whole; return (files, bytes).  Raises JournalIOError, OSError.
+
+    Not *whole*: only those that *reader* has read, without a new listing.
+    """
     root = reader.root
     named = spool.in_flight(root)
-    files: dict[str, _File] = {}
+    files: dict[str, ReadFile] = {}
     seen: set[str] = set()
-    for group in reader.groups():
-        for info in group:
-            if info.path in seen or info.state == "open" or info.consent_ms == 0 or info.segment in named:
-                continue
-            if info.state == "packed":
-                seen.add(info.path)
-            elif info.segment not in done:
-                continue
-            try:
-                found = _packed(info.path, done) if info.state == "packed" else _closed(info, done)
-            except (FileNotFoundError, DamagedData):
-                continue
-            if found is not None and not any(segment in named for segment in found.segments):
-                files[info.path] = found
+    # A copy: another thread may be reading on.
+    infos = (
+        [info for group in reader.groups() for info in group] if whole else [one for one, _ in [*reader.noted.values()]]
+    )
+    for info in infos:
+        if info.path in seen or info.state == "open" or info.consent_ms == 0 or info.segment in named:
+            continue
+        if info.state == "packed":
+            seen.add(info.path)
+        elif info.segment not in done:
+            continue
+        try:
+            noted = reader.noted.get(info.path, (info, None))[1]
+            found = _packed(info.path, done) if info.state == "packed" else _closed(info, done, noted)
+        except (FileNotFoundError, DamagedData):
+            continue
+        if found is not None and not any(segment in named for segment in found.segments):
+            files[info.path] = found
     if not files:
         return 0, 0
     with spared(root, [segment for file in files.values() for segment in file.segments]):
-        return _remove(root, {path: file for path, file in files.items() if os.path.exists(path)})
+        return _remove(reader, {path: file for path, file in files.items() if os.path.exists(path)})
 
 
-def _remove(root: str, files: dict[str, _File]) -> tuple[int, int]:
+def _remove(reader: "NotingReader", files: dict[str, ReadFile]) -> tuple[int, int]:
     """Remove *files*, which nobody else removes meanwhile; return (files, bytes)."""
     gone = sorted({segment for file in files.values() for segment in file.segments})
     if not gone:
         return 0, 0
-    _carry(root, gone, files)
-    list_removed(root, gone)
+    _carry(reader.root, gone, files)
+    list_removed(reader.root, gone)
     size = 0
     for path in files:
         size += os.lstat(path).st_size
         os.unlink(path)
+        reader.noted.pop(path, None)
+    reader.present.difference_update(gone)
     for folder in {os.path.dirname(path) for path in files}:
         sync_directory(folder)
     return len(files), size
 
 
-def _carry(root: str, gone: list[bytes], files: dict[str, _File]) -> None:
+def _carry(root: str, gone: list[bytes], files: dict[str, ReadFile]) -> None:
     """Copy the losses that the files record into a segment of their own, whose uuid follows from what goes."""
     losses = [payload for file in files.values() for payload in file.losses]
     if losses:
@@ -159,7 +157,7 @@ def list_removed(root: str, gone: list[bytes]) -> None:
     _write(root, value)
 
 
-def fold(root: str, present: frozenset[bytes], receipts_max: int = RECEIPTS_MAX) -> None:
+def fold(root: str, present: "Collection[bytes]", receipts_max: int = RECEIPTS_MAX) -> None:
     """Fold all but the newest receipts into one file, once there are more than *receipts_max*.
 
     Of runs only those of segments in *present* are kept.  Raises JournalIOError, OSError.

@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from carobatch.batch import Batch, Request
+from carobatch.receipt import union
 from carojournal import sent
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import JournalIOError
@@ -66,6 +67,17 @@ class Intent:
             }
         return self._events
 
+    def divided(self, refused: frozenset[str], again: frozenset[str]) -> tuple[dict[bytes, Runs], dict[bytes, Runs]]:
+        """Return segment -> runs of the events that are in neither set, and of those in *refused*."""
+        if not refused and not again:
+            rows: list[tuple[bytes, Runs, bytes]] = self.value["identities"]  # type: ignore[assignment]
+            return {segment: runs for segment, runs, _ in rows}, {}
+        found: tuple[dict[bytes, Runs], dict[bytes, Runs]] = {}, {}
+        for event, (segment, seq) in self.events().items():
+            if event not in again:
+                found[event in refused].setdefault(segment, []).append([seq, seq])
+        return tuple({segment: union(runs, []) for segment, runs in part.items()} for part in found)  # type: ignore[return-value]
+
 
 def _receipt_path(root: str, batch: bytes) -> str:
     return os.path.join(root, sent.RECEIPTS, f"{sent.RECEIPT_PREFIX}{batch.hex()}.cbor")
@@ -91,6 +103,7 @@ class Outbox:
     def __init__(self, root: str, sent_bytes_max: int) -> None:
         self.root = root
         self._sent_bytes_max = sent_bytes_max
+        self._moved = False
 
     def _path(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
@@ -167,8 +180,17 @@ class Outbox:
         folder = self._path(sent.SENT)
         os.makedirs(folder, 0o700, exist_ok=True)
         os.rename(intent.path, os.path.join(folder, f"{at_ms:016d}-{intent.batch.hex()}.cbor"))
-        sync_directory(folder)
-        sync_directory(os.path.dirname(intent.path))
+        self._moved = True
+
+    def sync(self) -> None:
+        """Make the moves to sent/ durable.
+
+        Not each by itself: an intent that a power cut brings back is found to have a receipt, and moves again.
+        """
+        if self._moved:
+            sync_directory(self._path(sent.SENT))
+            sync_directory(self._path(sent.OUTBOX))
+            self._moved = False
 
     def discard(self, intent: Intent) -> None:
         """Remove an intent: its events are pending again."""

@@ -10,10 +10,10 @@ Memory holds one segment and one batch, whatever is pending.
 
 from typing import TYPE_CHECKING
 
-from carobatch.batch import DAY_MS, Batch, batch_of
+from carobatch.batch import DAY_MS, Batch, batch_of, session_of
 from carobatch.recheck import refusals
 from carojournal.packed_streams import PackedStreams
-from carojournal.record import event_time_ms
+from carojournal.payload_pattern import parts_of
 from carojournal.schema_registry import is_known_schema
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["PAYLOAD_BYTES_MAX", "batches", "is_sendable", "pending"]
 
 PAYLOAD_BYTES_MAX = 1_048_576  # Of one batch: three to four times that as JSON, below the 5 MiB that receivers take.
-_SESSION = b"jsession_idP"
 Runs = list[list[int]]
 
 
@@ -59,21 +58,16 @@ def pending(
                 continue
             done = accounted.get(group[0].segment, [])
             for record in reader.of_group(group, streams):
-                if b"frecord" in record.payload or _holds(done, record.seq) or refusals(record.payload):
+                if done and _holds(done, record.seq):
                     continue
-                if sessions is not None and _session_of(record) not in sessions:
+                record.parts = parts_of(record.payload)  # Recognised is checked; the others are looked at one by one.
+                if record.parts is None and (b"frecord" in record.payload or refusals(record.payload)):
+                    continue
+                if sessions is not None and session_of(record) not in sessions:
                     continue
                 yield record
     finally:
         streams.close()
-
-
-def _session_of(record: "Record") -> object:
-    """Return the session id of an event that the allowlist accepts."""
-    _, _, rest = record.payload.partition(_SESSION)
-    if _SESSION in rest or not rest:
-        return record.value["session_id"]
-    return rest[:16]
 
 
 def _holds(runs: Runs, seq: int) -> bool:
@@ -85,7 +79,7 @@ def batches(records: "Iterator[Record]", events_max: int) -> "Iterator[Batch]":
     held: list[Record] = []
     size, day = 0, -1
     for record in records:
-        its_day = event_time_ms(record.payload) // DAY_MS
+        its_day = record.time_ms // DAY_MS
         if held and (its_day != day or len(held) >= events_max or size + len(record.payload) > PAYLOAD_BYTES_MAX):
             yield batch_of(held, day)
             held, size = [], 0

@@ -1,7 +1,6 @@
 """What an upload would send now, byte for byte, without sending or changing anything."""
 
 import base64
-import gzip
 from typing import TYPE_CHECKING
 
 from carobatch import deliveries, plan
@@ -10,6 +9,7 @@ from carobatch.outbox import standing_intents
 from carobatch.resume import look_again
 from carojournal import deletion
 from carojournal.reader import JournalReader
+from carojournal.sent import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,6 @@ def request_object(request: Request) -> dict[str, object]:
 
 def request_text(request: Request) -> str:
     """Return a request for people: its body is shown unpacked."""
-    packed = ("Content-Encoding", "gzip") in request.headers
-    body = gzip.decompress(request.body) if packed else request.body
-    lines = [f"POST {request.url}", *(f"{name}: {value}" for name, value in request.headers), "", body.decode()]
+    body = unpacked(request.body).decode()
+    lines = [f"POST {request.url}", *(f"{name}: {value}" for name, value in request.headers), "", body]
     return "\n".join([*lines, f"# sha256 {request.sha256}, {len(request.body)} bytes of body"])

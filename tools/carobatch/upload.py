@@ -3,13 +3,15 @@
     consent holds now? -> intent durable -> day marked as sent -> request -> verdict -> receipt durable -> copy kept
 
 Killed anywhere, the next run finds either the intent, and sends the same bytes again, or the receipt, and only tidies
-up.  The receiver sees a batch at least once and an event under one id always.
+up.  The receiver sees a batch at least once and an event under one id always.  While a batch is written, sent and
+answered, the next one is read, checked and rendered.
 
 An event that a receiver refuses by itself (400, 413, 422) is only at fault if the receiver takes others, in this run
 or within the day before; until then it waits, and a receiver that refuses everything is held instead of emptying the
 journal into quarantine.
 """
 
+import contextlib
 import os
 import random as random_
 from collections import Counter
@@ -17,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carobatch import deliveries, plan, timing, verdicts
+from carobatch.ahead import ahead
 from carobatch.batch import batch_of
+from carobatch.noting import NotingReader
 from carobatch.outbox import Outbox
-from carobatch.receipt import union
 from carobatch.resume import keep_refused, look_again
 from carobatch.spared import still_there
 from carojournal import deletion, sent
@@ -32,7 +35,7 @@ from carojournal.reader import JournalReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from carobatch.batch import Batch
+    from carobatch.batch import Batch, Request
     from carobatch.http import Client
     from carobatch.outbox import Intent
     from carobatch.sinks import Sink
@@ -100,6 +103,7 @@ class Upload:
         self.outcome = Outcome()
         self._outbox = Outbox(job.root, job.cap_bytes // SENT_SHARE)
         self._done: deliveries.Accounted = {}
+        self._reader = NotingReader(job.root)
         self._tries = timing.load_tries(job.root)
         self._consent_ms = 0
         self._limit = job.events_max
@@ -118,20 +122,26 @@ class Upload:
             self._sessions = deletion.sendable_sessions(job.root)
             for intent in intents:
                 self._resume(intent)
-            for batch in plan.batches(self._pending(), job.events_max):
-                self._deliver(batch)
-                if outcome.batches and outcome.batches % _FOLD_EVERY == 0:
-                    self._tidy()
+            with contextlib.closing(ahead(self._rendered())) as prepared:
+                for batch, request in prepared:
+                    self._deliver(batch, request)
+                    if outcome.batches and outcome.batches % _FOLD_EVERY == 0:
+                        self._tidy()
             self._judge_suspects()
         except _Stop:
             if self._suspects and self._takes_others():
                 self._quarantine_suspects()
-        self._tidy()
+        self._tidy(whole=True)
         self._note()
         return outcome
 
     def _pending(self) -> "Iterator[Record]":
-        return plan.pending(JournalReader(self.job.root), self._consent_ms, self._done, self._sessions)
+        return plan.pending(self._reader, self._consent_ms, self._done, self._sessions)
+
+    def _rendered(self) -> "Iterator[tuple[Batch, Request]]":
+        """Yield what is pending, ready to be sent.  Runs beside the sending of the batch before, and sends nothing."""
+        for batch in plan.batches(self._pending(), self.job.events_max):
+            yield batch, self.job.sink.render(batch)
 
     def _stop(self, kind: str, reason: str, retry_after_ms: int = 0) -> None:
         self.outcome.kind, self.outcome.reason, self.outcome.retry_after_ms = kind, reason, retry_after_ms
@@ -178,8 +188,8 @@ class Upload:
         else:
             self._settle(intent, verdict, status)
 
-    def _deliver(self, batch: "Batch") -> None:
-        """Send *batch*, in parts if the receiver wants it smaller or refuses something in it."""
+    def _deliver(self, batch: "Batch", request: "Request") -> None:
+        """Send *batch* as *request*, in parts if the receiver wants it smaller or refuses something in it."""
         waiting = [batch]
         while waiting:
             one = waiting.pop()
@@ -188,9 +198,9 @@ class Upload:
                 continue
             if self.job.batches_max and self.outcome.batches >= self.job.batches_max:
                 self._stop("more", "as many batches as were asked for")
-            request = self.job.sink.render(one)
+            made = request if one is batch else self.job.sink.render(one)
             self._check_consent()
-            intent = self._outbox.write(one, request, self.job.sink, self._consent_ms, self.job.clock())
+            intent = self._outbox.write(one, made, self.job.sink, self._consent_ms, self.job.clock())
             left = still_there(self.job.root, one.records)
             if len(left) < len(one.records):
                 self._outbox.discard(intent)
@@ -230,14 +240,7 @@ class Upload:
         events = intent.events()
         if verdict.again and len(verdict.again) == len(events):
             self._stop(verdicts.LATER, "the receiver wants every event again", verdict.retry_after_ms)
-        accepted: dict[bytes, list[list[int]]] = {}
-        refused: dict[bytes, list[list[int]]] = {}
-        for event, (segment, seq) in events.items():
-            if event not in verdict.again:
-                place = refused if event in verdict.refused else accepted
-                place.setdefault(segment, []).append([seq, seq])
-        accepted = {segment: union(runs, []) for segment, runs in accepted.items()}
-        refused = {segment: union(runs, []) for segment, runs in refused.items()}
+        accepted, refused = intent.divided(verdict.refused, verdict.again)
         if refused:
             self._quarantine(intent.batch, status, refused)
         self._outbox.settle(intent, verdict, status, self.job.clock(), accepted, refused)
@@ -295,14 +298,14 @@ class Upload:
             intent = self._outbox.write(batch, request, self.job.sink, self._consent_ms, self.job.clock())
             self._settle(intent, verdicts.Verdict(verdicts.ACCEPTED, refused=frozenset(intent.events())), status)
 
-    def _tidy(self) -> None:
-        """Reclaim what is accounted for, fold receipts, bound the copies."""
-        reader = JournalReader(self.job.root)
+    def _tidy(self, *, whole: bool = False) -> None:
+        """Reclaim what is accounted for, fold receipts, bound the copies; *whole*: look at files not read, too."""
+        self._outbox.sync()
         if self._done:
-            files, size = deliveries.reclaim(reader, self._done)
+            files, size = deliveries.reclaim(self._reader, self._done, whole=whole)
             self.outcome.reclaimed_files += files
             self.outcome.reclaimed_bytes += size
-            deliveries.fold(self.job.root, frozenset(group[0].segment for group in reader.groups()))
+            deliveries.fold(self.job.root, self._reader.present)
         if os.path.isdir(os.path.join(self.job.root, "sent")):
             self._outbox.prune()
 

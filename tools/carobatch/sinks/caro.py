@@ -25,32 +25,27 @@ Deletion: POST to `deletions` beside the endpoint, {"request": 32 hex digits, "s
 with an empty body or a JSON object confirms it.  The receiver must take the same request twice.
 """
 
-import functools
 import gzip
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from carobatch.batch import Request
+from carobatch.event_text import encode, event_texts
 from carobatch.verdicts import ACCEPTED, HOLD, Verdict, judge_status
-from carojournal.document import generation_id
-from carojournal.own_events import ALL_EVENTS
+from carojournal.frame import encode_text
 from carojournal.times import utc_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from carobatch.batch import Batch
     from carobatch.http import Failure, Reply
     from carojournal.deletion import Request as Deletion
 
-__all__ = ["GZIP_LEVEL", "CaroArray", "CaroV1", "answer_object", "compressed", "document_text", "encode", "event_texts"]
+__all__ = ["GZIP_LEVEL", "CaroArray", "CaroV1", "answer_object", "compressed"]
 
 GZIP_LEVEL = 6  # Level 9 takes twice the time for 1 % less.
 UNKNOWN_VERSION = "unknown"
-_KNOWN_MAX = 512  # Texts kept of one field's values: more than there are words, bounded all the same.
-
-encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+_VERSION = encode_text("caro_version")
 
 
 def compressed(data: bytes) -> bytes:
@@ -58,68 +53,15 @@ def compressed(data: bytes) -> bytes:
     return gzip.compress(data, GZIP_LEVEL, mtime=0)
 
 
-def event_texts(batch: "Batch") -> list[str]:
-    """Return the JSON text of every event of *batch*."""
-    return [
-        f'{{"event_id":"{event}",{document_text(record.value)[1:]}'
-        for event, record in zip(batch.events, batch.records, strict=True)
-    ]
-
-
-@functools.cache
-def _fields(event: str) -> list[tuple[str, str, str, dict[tuple[type, object], str]]]:
-    """Return (field, its key as JSON, group, texts of values that were met) in the schema's order.
-
-    Words, bools and scores are few.  A value's type is part of its key there, because 1 == True == 1.0.
-    """
-    return [(key, f"{encode(key)}:", group, {}) for key, (_, _, _, group) in ALL_EVENTS[event][1].items()]
-
-
-def document_text(value: "Mapping[str, object]") -> str:
-    """Return the JSON of `document_view`, which this must equal, in a fifth of the time: most values are words."""
-    event, time_ms, session = value["event"], value["timestamp"], value["session_id"]
-    assert isinstance(event, str)
-    assert isinstance(time_ms, int)
-    assert isinstance(session, bytes)
-    parts: list[str] = []
-    groups: dict[str, int] = {}
-    get = value.get
-    for key, label, group, known in _fields(event):
-        found = get(key)
-        if found is None:
-            continue
-        kind = type(found)
-        if kind is int or kind is list:
-            text = f"{label}{found}" if kind is int else label + encode(found)
-        else:
-            text = known.get((kind, found), "")
-            if not text:
-                text = label + encode(found)
-                if len(known) < _KNOWN_MAX:
-                    known[kind, found] = text
-        if not group:
-            parts.append(text)
-        elif group in groups:
-            parts[groups[group]] += f",{text}"
-        else:
-            groups[group] = len(parts)
-            parts.append(f'"{group}":{{{text}')
-    for at in groups.values():
-        parts[at] += "}"
-    run, ordinal = value["run_id"], value.get("generation")
-    if isinstance(ordinal, int) and isinstance(run, bytes):
-        parts.insert(0, f'"generation_id":"{_generation(run, ordinal)}"')
-    body = "," + ",".join(parts) if parts else ""
-    second = _second(time_ms // 1000)
-    return f'{{"event":"{event}","timestamp":"{second}.{time_ms % 1000:03d}Z","session_id":"{session.hex()}"{body}}}'
-
-
-_generation = functools.lru_cache(maxsize=64)(generation_id)
-
-
-@functools.lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
-    return utc_text(seconds * 1000)[:-5]
+def _events(batch: "Batch") -> str:
+    """Return the JSON texts of the events of *batch*, a comma between them."""
+    texts = zip(batch.events, event_texts(batch.records), strict=True)
+    return ",".join(
+        [
+            f'{{"event_id":"{id_}","event":"{event}","timestamp":"{time}","session_id":"{session}"{members}}}'
+            for id_, (event, time, session, members) in texts
+        ]
+    )
 
 
 def answer_object(answer: "Reply") -> dict[str, object] | None:
@@ -136,9 +78,11 @@ def answer_object(answer: "Reply") -> dict[str, object] | None:
 
 
 def _caro_version(batch: "Batch") -> str:
-    starts = [record.value for record in batch.records if "caro_version" in record.value]
-    newest = max(starts, key=lambda value: int(value["timestamp"]), default={})  # type: ignore[call-overload]
-    return str(newest.get("caro_version", UNKNOWN_VERSION))
+    starts = [record for record in batch.records if _VERSION in record.payload]
+    for record in sorted(starts, key=lambda record: -record.time_ms):
+        if "caro_version" in record.value:
+            return str(record.value["caro_version"])
+    return UNKNOWN_VERSION
 
 
 def _ids(listed: object, events: frozenset[str]) -> frozenset[str] | None:
@@ -161,7 +105,7 @@ class CaroV1:
     def render(self, batch: "Batch") -> Request:
         """Return the request: gzip of one JSON object."""
         head = encode({"batch_id": batch.uuid, "client_timestamp": utc_text(batch.newest_ms)})
-        body = f'{head[:-1]},"events":[{",".join(event_texts(batch))}]}}'.encode()
+        body = f'{head[:-1]},"events":[{_events(batch)}]}}'.encode()
         headers = (
             ("Content-Type", "application/json"),
             ("Content-Encoding", "gzip"),
@@ -207,4 +151,4 @@ class CaroArray(CaroV1):
             ("X-Caro-Version", _caro_version(batch)),
             ("X-Caro-Batch-Id", batch.uuid),
         )
-        return Request(self.url, headers, f"[{','.join(event_texts(batch))}]".encode())
+        return Request(self.url, headers, f"[{_events(batch)}]".encode())

@@ -31,7 +31,8 @@ records whose attribute `session.id` is one of the request's.
 from typing import TYPE_CHECKING
 
 from carobatch.batch import Request
-from carobatch.sinks.caro import answer_object, compressed, encode
+from carobatch.event_text import encode
+from carobatch.sinks.caro import answer_object, compressed
 from carobatch.verdicts import ACCEPTED, HOLD, LATER, Verdict, judge_status
 from carojournal import __version__
 from carojournal.document import document_view

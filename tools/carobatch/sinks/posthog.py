@@ -2,7 +2,8 @@
 
     POST /i/v1/analytics/events                          POST /batch/                                    (v0)
     Authorization: Bearer <posthog_key>
-    Content-Type: application/json, Content-Encoding: gzip       the same two
+    Content-Type: application/json                       Content-Type: application/json
+    Content-Encoding: zstd                               Content-Encoding: gzip
     PostHog-Sdk-Info: carojournal/<version>
     PostHog-Request-Id: UUID of the batch, the same in every try
     {"created_at", "batch": [...]}                       {"api_key": <posthog_key>, "batch": [...]}
@@ -38,10 +39,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from carobatch.batch import Request
-from carobatch.sinks.caro import answer_object, compressed, encode
+from carobatch.event_text import encode, event_texts
+from carobatch.sinks.caro import answer_object, compressed
 from carobatch.verdicts import ACCEPTED, HOLD, LATER, Verdict, judge_status, parse_retry_after
 from carojournal import __version__
-from carojournal.document import document_view
 from carojournal.errors import ConfigError
 from carojournal.times import utc_text
 
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from carobatch.batch import Batch
     from carobatch.http import Failure, Reply
     from carojournal.deletion import Request as Deletion
-    from carojournal.record import Record
 
 __all__ = ["V1_PATH", "PostHog"]
 
@@ -61,7 +61,7 @@ _LIBRARY = {
     "$lib_version": __version__,
 }
 _OK, _DROP, _RETRY = ("ok", "warning"), "drop", "retry"
-_OWN = ("event", "timestamp", "session_id")
+ZSTD_LEVEL = 3  # Of zstd's own choice: a third of gzip's time for fewer bytes.
 
 
 class PostHog:
@@ -82,32 +82,36 @@ class PostHog:
         self._key = key
         self._old = urlsplit(self.url).path.rstrip("/").endswith("/batch")
 
-    def _event(self, record: "Record") -> dict[str, object]:
-        view = document_view(record.value)
-        event: dict[str, object] = {
-            "event": view["event"],
-            "uuid": record.event_id,
-            "distinct_id": view["session_id"],
-            "timestamp": view["timestamp"],
-        }
-        if not self._old:
-            event["options"] = {}
-        event["properties"] = {key: value for key, value in view.items() if key not in _OWN} | _LIBRARY
-        return event
+    def _events(self, batch: "Batch") -> str:
+        """Return the JSON texts of the events, a comma between them."""
+        options = "" if self._old else '"options":{},'
+        library = encode(_LIBRARY)[1:]
+        texts = zip(batch.events, event_texts(batch.records), strict=True)
+        return ",".join(
+            [
+                f'{{"event":"{event}","uuid":"{id_}","distinct_id":"{session}","timestamp":"{time}",{options}'
+                f'"properties":{{{members[1:]}{"," if members else ""}{library}}}'
+                for id_, (event, time, session, members) in texts
+            ]
+        )
 
     def render(self, batch: "Batch") -> Request:
-        """Return the request: gzip of one JSON object."""
+        """Return the request: one JSON object, as zstd, or gzip where the receiver knows nothing better (v0)."""
+        from carojournal import zstd
+
         head = {"api_key": self._key} if self._old else {"created_at": utc_text(batch.newest_ms)}
-        events = ",".join(encode(self._event(record)) for record in batch.records)
-        body = f'{encode(head)[:-1]},"batch":[{events}]}}'.encode()
-        headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")]
-        if not self._old:
-            headers += [
-                ("Authorization", f"Bearer {self._key}"),
-                ("PostHog-Sdk-Info", f"carojournal/{__version__}"),
-                ("PostHog-Request-Id", batch.uuid),
-            ]
-        return Request(self.url, tuple(headers), compressed(body))
+        body = f'{encode(head)[:-1]},"batch":[{self._events(batch)}]}}'.encode()
+        kind = ("Content-Type", "application/json")
+        if self._old:
+            return Request(self.url, (kind, ("Content-Encoding", "gzip")), compressed(body))
+        headers = (
+            kind,
+            ("Content-Encoding", "zstd"),
+            ("Authorization", f"Bearer {self._key}"),
+            ("PostHog-Sdk-Info", f"carojournal/{__version__}"),
+            ("PostHog-Request-Id", batch.uuid),
+        )
+        return Request(self.url, headers, zstd.compress(body, ZSTD_LEVEL))
 
     def attempt_headers(self, attempt: int, now_ms: int) -> dict[str, str]:
         """Return the number and the time of this try."""
