@@ -95,7 +95,7 @@ def test_no_host_can_record_one(hand_over, root, clock):
 
 def test_nor_a_program_on_the_command_line(root, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("carojournal.policy.admin_file", lambda *_: "/nonexistent")
-    assert carojournal(["append", "--event", HEALTH, "total=up_to_9"]) == 69
+    assert carojournal(["append", "--channel", "beta", "--event", HEALTH, "total=up_to_9"]) == 69
     assert drops.read_counts(root)[0][UNKNOWN] == 1
     old = tmp_path / "old.json"
     old.write_text(json.dumps([{"type": HEALTH, "timestamp": "2026-01-01T00:00:00Z", "total": "up_to_9"}]))
