@@ -58,7 +58,8 @@ def _write_snapshot(root: str, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(f"{path}.tmp", flags, 0o600)
     try:
-        os.write(descriptor, data)
+        if os.write(descriptor, data) != len(data):
+            return  # A full disk; the next one to look finds the files themselves.
     finally:
         os.close(descriptor)
     os.replace(f"{path}.tmp", path)

@@ -8,6 +8,7 @@ A file that cannot be read or understood, a wrong type, a value out of range: a 
 key and what is allowed, never the value.
 """
 
+import contextlib
 import os
 import stat
 import tomllib
@@ -58,7 +59,8 @@ def _read(path: str, *, trusted: bool) -> bytes | None:
     except OSError:
         raise _Unreadable("cannot be read") from None
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
     return data
 
 

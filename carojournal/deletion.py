@@ -87,7 +87,9 @@ def _append(root: str, name: str, data: bytes) -> None:
     try:
         descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
-            if os.write(descriptor, data) != len(data):
+            done = os.write(descriptor, data)
+            # A full disk cuts short without an error; asking for the rest brings the error out.
+            if done != len(data) and done + os.write(descriptor, data[done:]) != len(data):
                 raise JournalIOError("write", path, None, "short write")
             os.fsync(descriptor)
         finally:

@@ -114,8 +114,13 @@ def create_drops(root: str) -> None:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.fstat(descriptor).st_size:  # Else another process has counted here already.
-            os.write(descriptor, data)
+        done = os.fstat(descriptor).st_size and len(data)  # Another process may have counted here already.
+        try:
+            while done < len(data):
+                done += os.write(descriptor, data[done:])
+        except OSError:
+            os.ftruncate(descriptor, done // LINE_BYTES * LINE_BYTES)  # A full disk: whole lines or none.
+            raise
     except BlockingIOError:
         return
     finally:

@@ -7,13 +7,15 @@
                 stick) an empty file is claimed with O_EXCL and renamed over
     fsync       of the directory, without which a power cut takes the name back
 
-A crash leaves either the old state or the new one, and at worst a hidden temporary.
+A crash leaves either the old state or the new one, and at worst a hidden temporary, which `remove_abandoned` finds.
 """
 
 import contextlib
 import errno
 import os
+import re
 import stat
+import time
 from typing import TYPE_CHECKING, Self
 
 from carojournal.errors import JournalIOError, OutputError
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["DurableFile", "sync_directory", "write_file"]
+__all__ = ["ABANDONED_S", "DurableFile", "remove_abandoned", "sync_directory", "write_file"]
+
+ABANDONED_S = 3_600.0  # Files of ours take seconds to write: what nobody has touched for an hour a crash has left.
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp")
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 
 
@@ -168,6 +173,21 @@ class DurableFile:
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
             self._temporary = ""
+
+
+def remove_abandoned(folder: str, prefix: str = "", older_than_s: float = ABANDONED_S) -> None:
+    """Remove temporaries in *folder* for names that begin with *prefix*, untouched for *older_than_s* seconds.
+
+    A missing folder has none; what cannot be removed stays.  Never raises.
+    """
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if not name.startswith(f".{prefix}") or not _TEMPORARY.fullmatch(name):
+                continue
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                if time.time() - os.lstat(path).st_mtime >= older_than_s:
+                    os.unlink(path)
 
 
 def write_file(

@@ -131,7 +131,8 @@ class Identity:
 def _append(path: str, data: bytes) -> bytes:
     descriptor = open_file(path, os.O_RDWR | os.O_APPEND)
     try:
-        if os.write(descriptor, data) != len(data):
+        done = os.write(descriptor, data)
+        if done != len(data) and done + os.write(descriptor, data[done:]) != len(data):
             raise OSError(28, "short write")
         return os.pread(descriptor, IDENTITY_BYTES_MAX, 0)
     finally:

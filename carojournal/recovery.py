@@ -114,8 +114,8 @@ def verify(root: str) -> Report:
     for path in packed:
         _verify_packed(report, known, path)
     report.sort_in(reader.damage)
-    opened = {group[0].lane: group[0].segment for group in groups if group[0].state == "open"}
-    report.sort_in(verify_files.verify_files(root, {lane: uuid for lane, uuid in opened.items() if lane is not None}))
+    opened = {group[0].lane: group[0] for group in groups if group[0].state == "open"}
+    report.sort_in(verify_files.verify_files(root, {lane: info for lane, info in opened.items() if lane is not None}))
     _check_chains(report, reader, known, heads)
     return report
 
@@ -174,7 +174,12 @@ def _check_chains(
 
 
 def _began_cleared(info: SegmentInfo, heads: dict[bytes, SegmentInfo], cleared: list[int]) -> bool:
-    """Tell whether what came before *info* may have been cleared: nothing of its lane is left since a clearing."""
+    """Tell whether what came before *info* may have been cleared.
+
+    Either nothing of its lane is left since a clearing, or it is itself what a clearing that was killed has left.
+    """
+    if cleared and info.created_us // 1000 <= cleared[-1]:
+        return True
     before = [
         other.created_us for other in heads.values() if other.lane == info.lane and other.created_us < info.created_us
     ]

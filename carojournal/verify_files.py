@@ -4,6 +4,7 @@ None of them holds events.  A damaged line costs what that line says, which is w
 """
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ from carojournal.drops import DROPS, LINE_BYTES
 from carojournal.errors import MalformedCBOR
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX
 from carojournal.policy import SNAPSHOT
-from carojournal.segment_file import LOCK_BYTES_MAX, Damage, parse_lock, read_file
+from carojournal.segment_file import LOCK_BYTES_MAX, Damage, SegmentInfo, parse_lock, read_file
 
 __all__ = ["REASONS", "cleared_ms", "explained_segments", "verify_files"]
 
@@ -29,10 +30,11 @@ REASONS = {
 
 RECEIPT_BYTES_MAX = 16_777_216
 _CRC_BYTES = 8
+_ACKS = "acks.json"
 
 
-def verify_files(root: str, opened: "dict[int, bytes]") -> list[Damage]:
-    """Return what is wrong with the journal's small files; *opened* maps lanes to the uuids of their open segments."""
+def verify_files(root: str, opened: "dict[int, SegmentInfo]") -> list[Damage]:
+    """Return what is wrong with the journal's small files; *opened* maps lanes to their open segments."""
     found: list[Damage] = []
     for name, check in ((IDENTITY, _identity), (DROPS, _drops), (SNAPSHOT, _snapshot)):
         path = os.path.join(root, name)
@@ -94,8 +96,12 @@ def _snapshot(path: str, data: bytes) -> list[Damage]:
     return [] if crc == b"%08x\n" % crc32(text) else [Damage(path, 0, len(data), "snapshot")]
 
 
-def _lock(path: str, segment: bytes | None) -> list[Damage]:
-    """Judge a lock file; an empty one is new, or was emptied by `clear`, and one that is held is being used."""
+def _lock(path: str, opened: SegmentInfo | None) -> list[Damage]:
+    """Judge a lock file; an empty one is new, or was emptied by `clear`, and one that is held is being used.
+
+    One that still says what it said before the lane's segment began is what a crash between the two leaves.
+    """
+    segment = opened.segment if opened else None
     for _ in range(2):
         try:
             data = read_file(path, LOCK_BYTES_MAX)
@@ -109,7 +115,9 @@ def _lock(path: str, segment: bytes | None) -> list[Damage]:
         # Perhaps a writer was just starting a segment: look again while no writer has the lane.
         if not _is_free(path):
             return []
-    return [Damage(path, 0, len(data), "lock" if named is None else "lock_names")]
+    before = opened.previous[0] if opened and opened.previous else None
+    torn = opened is not None and (not data or named is not None) and (named[0] if named else None) == before
+    return [Damage(path, 0, len(data), "lock" if named is None else "lock_names", torn=torn)]
 
 
 def _is_free(path: str) -> bool:
@@ -144,14 +152,25 @@ def _receipt(path: str) -> "dict[str, object] | None":
 def explained_segments(root: str) -> frozenset[bytes]:
     """Return the uuids (16 bytes) of all segments that a receipt accounts for.
 
-    A receipt is a CBOR map in receipts/*.cbor; its key `segments` lists the uuids that were delivered and may be gone.
+    A receipt of an upload is a CBOR map in receipts/*.cbor; its key `segments` lists the uuids that were delivered and
+    may be gone.  What importers of bundles have confirmed stands in receipts/acks.json: uuid (32 hex digits) -> runs.
     """
     found: set[bytes] = set()
     for path in _receipts(root):
         listed = (_receipt(path) or {}).get("segments")
         if type(listed) is list:
             found.update(part for part in listed if type(part) is bytes)
-    return frozenset(found)
+    return frozenset(found | _confirmed(root))
+
+
+def _confirmed(root: str) -> set[bytes]:
+    try:
+        value = json.loads(read_file(os.path.join(root, "receipts", _ACKS), RECEIPT_BYTES_MAX))
+    except (OSError, ValueError):
+        return set()
+    with suppress(ValueError, TypeError):
+        return {bytes.fromhex(segment) for segment in value}
+    return set()
 
 
 def cleared_ms(root: str) -> list[int]:

@@ -131,3 +131,19 @@ def test_hosts_that_end_while_the_file_is_busy_wait_for_their_turn(root, journal
     journal.close()
     assert len(waited) == 3
     assert drops.read_counts(root)[0]["refuse session_end session_duration_ms range"] == 1
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path, monkeypatch):
+    write = os.write
+
+    def full(descriptor, data):
+        if os.fstat(descriptor).st_size >= 300:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:300])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            drops.create_drops(str(tmp_path))
+    assert drops.add_counts(str(tmp_path), {"drop io": 1})
+    assert (drops.read_counts(str(tmp_path))[0]["drop io"], drops.read_counts(str(tmp_path))[1]) == (1, 0)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from carojournal.durable import DurableFile, sync_directory, write_file
+from carojournal.durable import DurableFile, remove_abandoned, sync_directory, write_file
 from carojournal.errors import JournalIOError, OutputError
 
 
@@ -160,3 +160,20 @@ def test_a_directory_that_cannot_be_synced_is_good_enough(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
     with pytest.raises(OSError, match=str(errno.EIO)):
         sync_directory(str(tmp_path))
+
+
+def test_what_nobody_has_touched_for_an_hour_is_removed_and_nothing_else(tmp_path):
+    old = [".receipt-1.json.0123456789abcdef.tmp", ".bundle.0123456789abcdef.tmp"]
+    kept = [".receipt-1.json", ".receipt-1.json.0123.tmp", "receipt-1.json.0123456789abcdef.tmp"]
+    fresh = ".receipt-2.json.0123456789abcdef.tmp"
+    for name in (*old, *kept, fresh):
+        (tmp_path / name).write_bytes(b"")
+        if name != fresh:
+            os.utime(tmp_path / name, (1, 1))
+    remove_abandoned(str(tmp_path), "receipt-")
+    assert sorted(os.listdir(tmp_path)) == sorted([old[1], *kept, fresh])
+    remove_abandoned(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, fresh])
+    remove_abandoned(str(tmp_path), older_than_s=0)
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+    remove_abandoned(str(tmp_path / "none"))

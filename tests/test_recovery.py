@@ -227,6 +227,22 @@ def test_receipt_accounts_for_a_missing_predecessor(tree):
     assert explained_segments(str(tree)) == {A}
 
 
+def test_what_an_importer_has_confirmed_is_accounted_for(tree):
+    put_pair(tree).unlink()
+    assert verify(str(tree)).exit_code == GAPS
+    (tree / "receipts").mkdir()
+    (tree / "receipts" / "acks.json").write_text(f'{{"{A.hex()}": [[1, 3]]}}')
+    assert verify(str(tree)).exit_code == CLEAN
+    (tree / "receipts" / "acks.json").write_text('["what is this"]')
+    assert verify(str(tree)).exit_code == GAPS
+
+
+def test_what_a_killed_clearing_has_left_misses_nothing(tree):
+    put_pair(tree).unlink()
+    identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS + 1_000))
+    assert verify(str(tree)).exit_code == CLEAN
+
+
 def test_clearing_accounts_for_what_came_before_it_in_the_lane(tree):
     put_pair(tree).unlink()
     identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS))
@@ -332,6 +348,17 @@ def test_lock_file_that_names_another_segment_is_named(tree):
     path = put_lane(tree, A, PAYLOADS)
     path.with_suffix(".lock").write_bytes(forge.lock_text(B))
     assert reasons(verify(str(tree))) == ["lock_names"]
+
+
+@pytest.mark.parametrize(("previous", "text"), [(None, b""), ([B, 3, 700], forge.lock_text(B))])
+def test_lock_file_that_says_what_it_said_before_the_segment_began_is_torn(tree, previous, text):
+    """A crash between the segment's header and the lock file's text; the header says the same."""
+    put(tree, B, PAYLOADS, created_us=NOON_US - 1)
+    path = put_lane(tree, A, PAYLOADS, previous=previous)
+    path.with_suffix(".lock").write_bytes(text)
+    report = verify(str(tree))
+    assert [item.reason for item in report.torn] == ["lock_names" if text else "lock"]
+    assert (report.damage, report.gaps[1:]) == ([], [])
 
 
 def test_identity_that_is_gone_beside_segments_is_named(tree):

@@ -25,6 +25,7 @@ from carobatch.seal import seal_idle_lanes
 from carobatch.sections import section_of
 from carobatch.spared import spared
 from carobatch.store import SECTIONS_MAX, PackedStore
+from carobatch.sweep import sweep
 from carojournal.durable import sync_directory
 from carojournal.errors import DamagedData
 from carojournal.schema_registry import is_known_schema
@@ -69,6 +70,7 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
     """
     done = Compaction()
     store.remove_temporaries()
+    sweep(root)
     done.sealed, done.busy = seal_idle_lanes(root, now_ms, idle_ms)
     listing = list_segments(root)
     with ThreadPoolExecutor(max_workers=1) as worker:

@@ -5,6 +5,7 @@ nothing in it is damaged.  First the segments are listed in receipts/uploads.cbo
 that are gone; losses that such a file recorded are copied, word for word, into a segment of their own.
 """
 
+import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING
@@ -123,8 +124,9 @@ def _remove(reader: "NotingReader", files: dict[str, ReadFile]) -> tuple[int, in
     list_removed(reader.root, gone)
     size = 0
     for path in files:
-        size += os.lstat(path).st_size
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):  # Evicted meanwhile.
+            size += os.lstat(path).st_size
+            os.unlink(path)
         reader.noted.pop(path, None)
     reader.present.difference_update(gone)
     for folder in {os.path.dirname(path) for path in files}:

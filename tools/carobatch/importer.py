@@ -23,6 +23,7 @@ from carobatch.receipt import union, write_receipt
 from carobatch.sections import runs_of, with_events
 from carobatch.source import open_bundle
 from carobatch.store import SECTIONS_MAX, PackedStore
+from carobatch.sweep import sweep
 from carobatch.verify import verify_bundle
 from carojournal import locks
 from carojournal.errors import DamagedData
@@ -87,6 +88,7 @@ def import_bundle(
     with locks.batch_lock(done.root):
         store = PackedStore(done.root, _ARCHIVE_CAP_BYTES)
         store.remove_temporaries()
+        sweep(done.root)
         intake = _Intake(store, done)
         with open_bundle(path, identity) as opened:
             if isinstance(opened, str):

@@ -27,9 +27,10 @@ from carojournal.rotation import WRITER
 if TYPE_CHECKING:
     from carobatch.sshsig import Signer
 
-__all__ = ["FORMAT", "intersect", "parse_receipt", "receipt_name", "union", "write_receipt"]
+__all__ = ["FORMAT", "PREFIX", "intersect", "parse_receipt", "receipt_name", "union", "write_receipt"]
 
 FORMAT = "carojournal-receipt"
+PREFIX = "receipt-"
 RECEIPT_BYTES_MAX = 8_388_608
 Runs = list[list[int]]
 
@@ -53,7 +54,7 @@ def intersect(left: Runs, right: Runs) -> Runs:
 
 def receipt_name(manifest: dict[str, object], manifest_sha256: str) -> str:
     """Return the file name of the receipt for a bundle."""
-    return f"receipt-{str(manifest['journal'])[:8]}-{manifest['bundle']:06d}-{manifest_sha256[:8]}.json"
+    return f"{PREFIX}{str(manifest['journal'])[:8]}-{manifest['bundle']:06d}-{manifest_sha256[:8]}.json"
 
 
 def write_receipt(folder: str, value: dict[str, object], signer: "Signer | None") -> str:

@@ -43,7 +43,9 @@ def seal_idle_lanes(
     """
     sealed = busy = 0
     folder = os.path.join(root, "lanes")
-    names = os.listdir(folder) if os.path.isdir(folder) else []
+    names: list[str] = []
+    with contextlib.suppress(FileNotFoundError):
+        names = os.listdir(folder)
     for number in sorted(int(name[:-4]) for name in names if name.endswith(".seg") and name[:-4].isdigit()):
         try:
             with locks.lane_lock(root, number):

@@ -25,6 +25,7 @@ from carobatch.noting import NotingReader
 from carobatch.outbox import Outbox
 from carobatch.resume import keep_refused, look_again
 from carobatch.spared import still_there
+from carobatch.sweep import sweep
 from carojournal import deletion, sent
 from carojournal.codec import dumps
 from carojournal.durable import write_file
@@ -128,6 +129,8 @@ class Upload:
                     if outcome.batches and outcome.batches % _FOLD_EVERY == 0:
                         self._tidy()
             self._judge_suspects()
+            if any(found.reason == "unreadable" for found in self._reader.damage):
+                self._stop(verdicts.LATER, "a file of the journal cannot be read now")
         except _Stop:
             if self._suspects and self._takes_others():
                 self._quarantine_suspects()
@@ -301,6 +304,8 @@ class Upload:
     def _tidy(self, *, whole: bool = False) -> None:
         """Reclaim what is accounted for, fold receipts, bound the copies; *whole*: look at files not read, too."""
         self._outbox.sync()
+        if whole:
+            sweep(self.job.root)  # What a killed run has left.
         if self._done:
             files, size = deliveries.reclaim(self._reader, self._done, whole=whole)
             self.outcome.reclaimed_files += files

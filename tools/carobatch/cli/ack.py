@@ -3,7 +3,7 @@
 import os
 import time
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store, refuse_off
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, refuse_off
 from carojournal import locks
 from carojournal.cli.output import bytes_text, count_text, escape
 from carojournal.errors import JournalUnavailable
@@ -33,14 +33,16 @@ def ack(
     from carobatch.ack import reclaim as remove_confirmed
     from carobatch.ledger import Ledger
     from carobatch.sshsig import read_allowed_signers
+    from carobatch.sweep import sweep
     from carojournal.identity import open_identity
 
     root = journal_root(dir)
     refuse_off(root)
     allowed = read_allowed_signers(allowed_signers) if allowed_signers else None
-    if not os.path.isdir(root):
+    if not is_made(root):
         raise JournalUnavailable("there is no journal here")
     with locks.batch_lock(root):
+        sweep(root)
         ledger = Ledger(root)
         journal = open_identity(root, time.time_ns() // 1_000_000, os.urandom).journal
         for path in receipts:

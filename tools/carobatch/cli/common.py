@@ -1,5 +1,6 @@
 """What several verbs share: where the journal is, its cap, and how problems are said."""
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from carojournal.root import check_root
 if TYPE_CHECKING:
     from carobatch.store import PackedStore
 
-__all__ = ["DIR_OPTION", "journal_root", "open_store", "refuse_off", "say_problems"]
+__all__ = ["DIR_OPTION", "is_made", "journal_root", "open_store", "refuse_off", "say_problems"]
 
 DIR_OPTION: dict[str, object] = {"help": "the journal's directory (default: $CAROJOURNAL_DIR, else caro's own)"}
 
@@ -23,9 +24,18 @@ def journal_root(given: str) -> str:
     Raises UnsafeRoot if it is a link, somebody else's or writable by others.
     """
     root = os.path.abspath(given or policy.journal_root(os.environ))
-    if os.path.lexists(root):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         check_root(root)
     return root
+
+
+def is_made(root: str) -> bool:
+    """Tell whether there is a journal.  Raises OSError where that cannot be told: it must not pass for empty."""
+    try:
+        os.stat(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def refuse_off(root: str) -> None:

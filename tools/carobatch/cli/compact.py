@@ -1,13 +1,12 @@
 """`carobatch compact`: seal, pack and merge."""
 
 import json as json_
-import os
 import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store, refuse_off, say_problems
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, refuse_off, say_problems
 from carobatch.compact import IDLE_MS
 from carojournal import locks, zstd
 from carojournal.cli.exits import DAMAGED
@@ -46,7 +45,7 @@ def compact(
         raise UsageError(f"--level is {zstd.LEVELS[0]} to {zstd.LEVELS[-1]}, --idle not negative")
     root = journal_root(dir)
     refuse_off(root)
-    if not os.path.isdir(root):
+    if not is_made(root):
         _report(None, 0.0, json=json)
         return 0
     with locks.batch_lock(root):

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store, refuse_off, say_problems
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, refuse_off, say_problems
 from carojournal import locks
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, is_terminal, say
@@ -63,7 +63,7 @@ def export(
         return _plain(root, output, format, window, now_ms)
     # A bundle is made of packed files and noted in the ledger, both below the root; json and ndjson need neither.
     refuse_off(root)
-    if not os.path.isdir(root):
+    if not is_made(root):
         say("nothing to export", "carobatch")
         return 0
     from carojournal.deletion import check_not_half_cleared
@@ -127,6 +127,7 @@ def _bundle(
             return DAMAGED if bad or done.problems else 0
         path = os.path.join(output, plan.name + bundle.SUFFIX) if os.path.isdir(output) else output
         path += ".age" if keys and not path.endswith(".age") else ""
+        _remove_abandoned(path, plan.name if os.path.isdir(output) else "")
         try:
             paths, size = write_media(
                 plan.chunks(),
@@ -155,6 +156,18 @@ def _bundle(
     problems = [*plan.problems]
     say_problems([problem for problem in problems if problem not in done.problems])
     return DAMAGED if bad or problems or done.problems or done.refused or done.damaged_bytes else 0
+
+
+def _remove_abandoned(path: str, name: str) -> None:
+    """Remove what an export of this journal that was killed has left there; we hold the lock that it held.
+
+    Its chain and number may have been others than those in *name*.
+    """
+    from carojournal.durable import remove_abandoned
+
+    folder, base = os.path.split(path)
+    prefix = name[: name.index("-", name.index("-") + 1) + 1] if name else base
+    remove_abandoned(folder or ".", prefix, 0)
 
 
 def _progress(total: int) -> "Callable[[int], None]":

@@ -67,13 +67,20 @@ globals()["import"] = import_
 
 
 def _copy(path: str, folder: str) -> None:
-    from carojournal.durable import write_file
+    from carobatch.receipt import PREFIX
+    from carojournal.durable import remove_abandoned, write_file
 
     os.makedirs(folder, exist_ok=True)
+    remove_abandoned(folder, PREFIX)
     for name in (f"{path}.sig", path):
-        if os.path.exists(name):
+        try:
             with open(name, "rb") as file:
-                write_file(os.path.join(folder, os.path.basename(name)), file.read(), overwrite=True)
+                data = file.read()
+        except FileNotFoundError:
+            if name == path:
+                raise
+            continue  # Not signed.
+        write_file(os.path.join(folder, os.path.basename(name)), data, overwrite=True)
 
 
 def _value(done: "Imported") -> dict[str, object]:

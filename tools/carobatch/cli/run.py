@@ -5,7 +5,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store, say_problems
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, say_problems
 from carojournal import policy
 from carojournal.cli.exits import CONFIG, RETRY, UNAVAILABLE
 from carojournal.cli.output import say
@@ -38,7 +38,7 @@ def run(
     or the journal is four fifths full, and says why; 78: the configuration cannot be used.
     """
     root = journal_root(dir)
-    if not os.path.isdir(root):
+    if not is_made(root):
         return 0
     now_ms = time.time_ns() // 1_000_000
     try:

@@ -1,11 +1,10 @@
 """`carobatch status`: how much is packed, carried, acknowledged."""
 
 import json as json_
-import os
 import sys
 from dataclasses import asdict
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store, say_problems
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, say_problems
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text
 
@@ -22,7 +21,7 @@ def status(*, dir: str = "", json: bool = False) -> int:  # noqa: A002 - the opt
     from carobatch.survey import Survey, survey
 
     root = journal_root(dir)
-    found = survey(open_store(root)) if os.path.isdir(root) else Survey()
+    found = survey(open_store(root)) if is_made(root) else Survey()
     if json:
         json_.dump(asdict(found), sys.stdout)
         print()

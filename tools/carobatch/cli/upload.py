@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, journal_root
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root
 from carojournal import locks, policy
 from carojournal.cli.exits import RETRY
 from carojournal.cli.output import bytes_text, count_text, say
@@ -56,7 +56,7 @@ def upload(
         return _dry_run(root, read_target(settings), found, json=json)
     if not allowed and not _may_ask(root):
         raise ConsentError(f"nothing is sent: the mode is {found.mode} (set by {found.source})")
-    if not os.path.isdir(root):
+    if not is_made(root):
         say("nothing to send", "carobatch")
         return 0
     with locks.batch_lock(root):
@@ -154,7 +154,7 @@ def _dry_run(root: str, target: "Target", found: policy.Policy, *, json: bool) -
 
     consent_ms = found.consent_ms if found.mode == "on" else 0
     count = 0
-    for request in preview(root, target.sink, target.events_max, consent_ms) if os.path.isdir(root) else ():
+    for request in preview(root, target.sink, target.events_max, consent_ms) if is_made(root) else ():
         print(json_.dumps(request_object(request)) if json else request_text(request) + "\n")
         count += 1
     if not consent_ms:
