@@ -12,6 +12,8 @@ _ROWS = (
     (".*", "(pread64|fstat|newfstatat|close) .*", "one fault, but answers"),
     # A lock that could not be given back: the event is there, its host was told that it is not.
     (".*", "flock .*", "nobody recorded"),
+    # A lane goes on with a descriptor on which a sync has failed.
+    ("append-synced", "fdatasync .*", "synced again"),
     # Half of the lock file's text: the header has it too.
     (".*", "pwrite64 .*lock", "lock$"),
     # A journal that is removed under `off` has nothing left that says so.
