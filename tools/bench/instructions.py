@@ -1,12 +1,13 @@
-"""Count the machine instructions of one warm append under valgrind: the one figure that noise does not touch.
+"""Count the machine instructions of an append, warm and first, under valgrind: what noise does not touch.
 
-    python tools/bench/instructions.py            print the count, and the reference beside it
-    python tools/bench/instructions.py --check    exit 1 if it grew by more than 10 %
-    python tools/bench/instructions.py --update   make it the reference
+    python tools/bench/instructions.py            print the counts, and the references beside them
+    python tools/bench/instructions.py --check    exit 1 if either grew by more than 10 %
+    python tools/bench/instructions.py --update   make them the reference
 
 Two runs under callgrind differ only in how many events they append; their difference, divided by that number, has
-neither start-up nor imports in it.  Hash seed, clock and random bytes are fixed, and no run crosses into a new segment.
-The kernel's own work is not counted.
+neither start-up nor imports in it.  The first append of a process is the other figure: import, open and one event into
+a journal that is there, less an interpreter that does nothing.  Hash seed, clock and random bytes are fixed, and no run
+crosses into a new segment.  The kernel's own work is not counted.
 
 The references stand in instructions.json, by CPython's minor version and machine: another interpreter runs another
 number of instructions for the same code.  Where there is none, --check reports and exits 0.  The entry's `build` says
@@ -64,11 +65,12 @@ for number in range(int(sys.argv[2])):
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Instructions of one append, and what ran them."""
+    """Instructions of one warm append and of a process's first, and what ran them."""
 
     instructions: int
     build: str
     appends: int
+    first: int
 
 
 def interpreter() -> str:
@@ -76,29 +78,30 @@ def interpreter() -> str:
     return f"{sys.implementation.cache_tag} {platform.machine()}"
 
 
-def _run(python: str, environ: Mapping[str, str], folder: str, appends: int) -> int:
-    """Return the instructions of a whole run that appends *appends* events.  Raises CalledProcessError, OSError."""
-    out = os.path.join(folder, f"callgrind.{appends}")
-    command = [python, "-B", "-c", _CODE, os.path.join(folder, f"journal-{appends:05}"), str(appends)]
+def _run(python: str, environ: Mapping[str, str], folder: str, *words: str) -> int:
+    """Return the instructions of a whole run of *python* with *words*.  Raises CalledProcessError, OSError."""
+    out = os.path.join(folder, "callgrind")
     valgrind = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}"]
-    subprocess.run([*valgrind, *command], check=True, env=environ, stdout=subprocess.DEVNULL)
+    subprocess.run([*valgrind, python, "-B", *words], check=True, env=environ, stdout=subprocess.DEVNULL)
     with open(out, encoding="utf-8") as file:
         totals = [line for line in file if line.startswith(("summary:", "totals:"))]
     return int(totals[-1].split()[1])
 
 
 def count_instructions(python: str = sys.executable, appends: int = APPENDS, path: str = _REPOSITORY) -> Count:
-    """Return the count for carojournal as *python* imports it with *path* on its search path.
+    """Return the counts for carojournal as *python* imports it with *path* on its search path.
 
     Raises OSError if there is no valgrind, CalledProcessError if the measured program fails.
     """
     environ = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONPATH": path}
     with tempfile.TemporaryDirectory(prefix="instructions-") as folder:
+        there = os.path.join(folder, "journal-there")
         # Not counted: compiles what is not compiled yet, or one of the runs below would do it for the other.
-        subprocess.run([python, "-c", _CODE, os.path.join(folder, "first"), "1"], check=True, env=environ)
-        base = _run(python, environ, folder, _WARM_UP)
-        more = _run(python, environ, folder, _WARM_UP + appends)
-    return Count(round((more - base) / appends), sys.version, appends)
+        subprocess.run([python, "-c", _CODE, there, "1"], check=True, env=environ)
+        base = _run(python, environ, folder, "-c", _CODE, f"{folder}/journal-a", str(_WARM_UP))
+        more = _run(python, environ, folder, "-c", _CODE, f"{folder}/journal-b", str(_WARM_UP + appends))
+        first = _run(python, environ, folder, "-c", _CODE, there, "1") - _run(python, environ, folder, "-c", "pass")
+    return Count(round((more - base) / appends), sys.version, appends, first)
 
 
 def read_reference(path: str = REFERENCES) -> Count | None:
@@ -109,13 +112,15 @@ def read_reference(path: str = REFERENCES) -> Count | None:
 
 def compare_count(found: Count, reference: Count | None) -> tuple[bool, str]:
     """Return whether *found* is within the guard, or has nothing to be held against, and one line that says so."""
+    words = f"{found.instructions:,} instructions an append, {found.first:,} a process's first"
     if reference is None:
-        return True, f"{found.instructions:,} instructions an append; no reference for {interpreter()}"
-    growth = found.instructions / reference.instructions - 1
-    text = f"{found.instructions:,} instructions an append, reference {reference.instructions:,} ({growth:+.1%})"
+        return True, f"{words}; no reference for {interpreter()}"
+    pairs = ((found.instructions, reference.instructions), (found.first, reference.first))
+    more, first = (f"{before:,} ({count / before - 1:+.1%})" for count, before in pairs)
+    text = f"{words}; references {more} and {first}"
     if found.build != reference.build:
-        text += f"; the reference is of another build: {reference.build}"
-    return found.instructions <= reference.instructions * (1 + GUARD), text
+        text += f"; they are of another build: {reference.build}"
+    return all(count <= before * (1 + GUARD) for count, before in pairs), text
 
 
 def _entries(path: str) -> dict[str, dict[str, Any]]:
@@ -136,9 +141,9 @@ def write_reference(found: Count, path: str = REFERENCES) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Count, print, and return the exit code."""
-    parser = argparse.ArgumentParser(description="Count the machine instructions of one warm append.")
-    parser.add_argument("--check", action="store_true", help="exit 1 if the count grew by more than 10 %%")
-    parser.add_argument("--update", action="store_true", help="make this count the reference")
+    parser = argparse.ArgumentParser(description="Count the machine instructions of an append.")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a count grew by more than 10 %%")
+    parser.add_argument("--update", action="store_true", help="make these counts the reference")
     given = parser.parse_args(argv)
     found = count_instructions()
     reference = read_reference()
