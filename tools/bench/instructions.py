@@ -94,6 +94,7 @@ def count_instructions(python: str = sys.executable, appends: int = APPENDS, pat
     Raises OSError if there is no valgrind, CalledProcessError if the measured program fails.
     """
     environ = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONPATH": path}
+    environ["PYTHONSAFEPATH"] = "1"  # Not a checkout that happens to be the current directory.
     with tempfile.TemporaryDirectory(prefix="instructions-") as folder:
         there = os.path.join(folder, "journal-there")
         # Not counted: compiles what is not compiled yet, or one of the runs below would do it for the other.
