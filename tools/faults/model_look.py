@@ -13,7 +13,7 @@ from faults import conservation, model_files
 from faults.model_batch import Batches, expanded
 from faults.model_world import CAP_BYTES
 
-__all__ = ["look", "tally"]
+__all__ = ["is_right", "look", "tally"]
 
 
 def look(world: Batches) -> list[str]:
@@ -21,7 +21,8 @@ def look(world: Batches) -> list[str]:
     return [*_balance(world), *_bound(world), *_verdict(world), *_uploads(world), *_imports(world)]
 
 
-def _judge(world: Batches, record: Record) -> bool:
+def is_right(world: Batches, record: Record) -> bool:
+    """Tell whether an event has the value with which it was recorded."""
     event = world.known.events.get((record.segment, record.seq))
     value = record.value
     ids = (value.get("session_id"), value.get("run_id"))
@@ -47,7 +48,7 @@ def _balance(world: Batches) -> list[str]:
             "damaged": conservation.ranges(known.damaged),
         },
         extra=len(untold) + known.slack,
-        judge=lambda record: _judge(world, record),
+        judge=lambda record: is_right(world, record),
     )
     return balance.problems
 
@@ -106,7 +107,7 @@ def _uploads(world: Batches) -> Iterator[str]:
 
 def _imports(world: Batches) -> Iterator[str]:
     for root, held in world.imported.items():
-        present = expanded(conservation.survey(root, lambda record: _judge(world, record)).present)
+        present = expanded(conservation.survey(root, lambda record: is_right(world, record)).present)
         if not held.must <= present <= held.must | held.may:
             yield f"imported {len(present)}, must {len(held.must)}, may {len(held.may)}"
 
