@@ -48,6 +48,7 @@ LANES_MAX = (
 )
 SEGMENT_AGE_MS_MAX = 6 * 3_600_000  # A lane that is never idle still hands its events to carobatch four times a day.
 
+_OVERTIME = 4  # A segment may outgrow its limit by this fraction while somebody else makes room.
 _DAY_MS = 86_400_000
 _TAIL_BYTES = 4_096  # One read that holds the last record of every event in the schema.
 _TAKE = LOCK_EX | LOCK_NB
@@ -162,14 +163,13 @@ class Lane:
                 self.attach(now_ms)
             segment, first = self._segment, self._seq
             data = _records(segment, first, payloads)
+            size = self._size + len(data)
             if (
                 self._descriptor < 0
-                or self._size + len(data) > self.limit
+                or size > self.limit
                 or not self._from_ms <= now_ms < self._until_ms
                 or consent_ms != self._consent_ms
-            ):
-                self.rotate()
-                self._start(now_ms, consent_ms)
+            ) and self._turn_over(now_ms, consent_ms, size):
                 segment, first = self._segment, self._seq
                 data = _records(segment, first, payloads)
             self._write(data, sync=sync)
@@ -314,16 +314,30 @@ class Lane:
         self._forget()
         self._previous = previous
 
-    def _start(self, now_ms: int, consent_ms: int) -> None:
-        """Start a segment: make room, name it in the lock file, write header and losses, unlink what was evicted."""
-        carojournal.rotation.close_idle(self._root, self.number, self.cap_bytes, now_ms, self._random)
-        room = carojournal.spool.lock_room(self._root)
+    def _turn_over(self, now_ms: int, consent_ms: int, size: int) -> bool:
+        """Close the segment and start the next one, with room for it; False if the old one may grow to *size* bytes.
+
+        It may where all that is wrong is its size, that not by much, and somebody else is making room at this moment:
+        nobody should wait for that.
+        """
+        fits = (
+            self._descriptor >= 0
+            and self._from_ms <= now_ms < self._until_ms
+            and consent_ms == self._consent_ms
+            and size <= self.limit + self.limit // _OVERTIME
+        )
+        room = carojournal.spool.lock_room(self._root, 1 if fits else carojournal.spool.ROOM_TRIES)
+        if room < 0 and fits:
+            return False
         try:
+            self.rotate()
+            carojournal.rotation.close_idle(self._root, self.number, self.cap_bytes, now_ms, self._random)
             victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number)
             self._create(now_ms, consent_ms, [payload for victim in victims for payload in victim.payloads])
             carojournal.spool.remove(victims)
         finally:
             carojournal.spool.unlock_room(room)
+        return True
 
     def _create(self, now_ms: int, consent_ms: int, losses: list[bytes]) -> None:
         """Write the first bytes of a segment: header and *losses*; name it in the lock file."""

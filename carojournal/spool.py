@@ -59,8 +59,10 @@ INVENTORY_HEAD_BYTES = len(_INVENTORY_HEAD) + 4
 _IDENTITY = "journal"
 DELIVERED = "delivered"  # The reason of a loss record for what receipts account for: it went, and nothing is missing.
 _ROOM_PAUSE_S = 0.000_5  # Making room takes about a millisecond.
-# Who was stopped while doing so must not stop everybody else: after 100 ms, ten time slices of a busy machine, a host
-# goes on without.  It then risks that a loss is told twice, which is better than not to record.
+# A host that finds the lock taken lets its segment grow a little (`lanes`).  Where that is no way out, at midnight or
+# when much was written meanwhile, it waits.  Who was stopped while making room must not stop everybody else: after
+# 100 ms, ten time slices of a busy machine, a host goes on without.  It then risks that a loss is told twice, which is
+# better than not to record.
 ROOM_TRIES = 200
 _UINT_MAX = (1 << 64) - 1
 
@@ -121,11 +123,12 @@ def lock_room(root: str, tries: int = ROOM_TRIES) -> int:
         descriptor = os.open(f"{root}/segments", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return -1
-    for _ in range(tries):
+    for more in range(tries - 1, -1, -1):
         try:
             flock(descriptor, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            time.sleep(_ROOM_PAUSE_S)
+            if more:
+                time.sleep(_ROOM_PAUSE_S)
         except OSError:
             break
         else:

@@ -224,6 +224,27 @@ def test_a_host_goes_on_while_somebody_who_makes_room_is_stopped(small, root, cl
     spool.unlock_room(room)
 
 
+def test_a_segment_grows_a_little_rather_than_wait_for_somebody_who_makes_room(
+    small, root, clock, generated, monkeypatch
+):
+    """Up to 5/4 of its limit; then, and at midnight, the host waits."""
+    waits = []
+    monkeypatch.setattr(spool.time, "sleep", waits.append)
+    fill(small, clock, 1, generated)
+    limit = policy.segment_limit(CAP, 0)
+    lane = os.path.join(root, "lanes", "0.seg")
+    room = spool.lock_room(root)
+    inode = os.stat(lane).st_ino
+    while os.stat(lane).st_ino == inode:
+        assert os.path.getsize(lane) <= limit * 5 // 4
+        grown, waited = os.path.getsize(lane), len(waits)
+        fill(small, clock, 1, generated)
+    spool.unlock_room(room)
+    assert grown > limit * 5 // 4 - 300, "all but one record of what it may take"
+    assert not waited
+    assert len(waits) == spool.ROOM_TRIES - 1
+
+
 def test_a_loss_is_told_once_however_many_copies_go(small, root, clock, generated):
     """A killed `compact` leaves a segment in two files."""
     from carobatch.compact import compact
