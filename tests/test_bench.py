@@ -7,6 +7,7 @@ import pytest
 
 from bench import (
     bench_append,
+    bench_batch,
     bench_instructions,
     bench_processes,
     bench_scan,
@@ -38,6 +39,7 @@ TINY = host.Scale(
     peer_processes=(1, 2),
     kills=1,
     kill_appends=20,
+    batch_events=600,
 )
 
 
@@ -262,3 +264,23 @@ def test_uploads_are_real_and_their_time_is_told_by_step(here):
     assert note.startswith("250 events; ")
     for step in ("read", "validate", "encode", "compress", "wait"):
         assert step in note
+
+
+def test_packing_and_carrying_stand_beside_stock_programs(here):
+    figures = by_name(bench_batch.run(here, TINY))
+    assert {
+        name: figure.target and (figure.target.quantity, figure.target.bound) for name, figure in figures.items()
+    } == {
+        "events in the default spool": None,  # Too few to say.
+        "compact, all checked again": ("value", 80_000),
+        "bundle": ("ratio", 1.05),
+        "export --format json.gz": None,
+        "source document's pretty JSON + gzip": ("ratio", 6),
+        "verify a bundle": ("value", 80_000),
+        "import a bundle": ("value", 60_000),
+        "export of packed data": ("ratio", 0.5),
+        "verify --quick": ("ratio", 0.5),
+    }
+    assert figures["events in the default spool"].value.median >= 600
+    assert figures["bundle"].reference_name == "zstd -9 of the payloads"
+    assert all(figure.value.median > 0 for figure in figures.values())

@@ -168,4 +168,4 @@ def test_the_committed_plot_is_one_of_ours():
     with open(path, encoding="utf-8") as file:
         text = file.read()
     words = [element.text for element in ET.fromstring(text).iter("{http://www.w3.org/2000/svg}text")]
-    assert {"record()", "sqlite3 autocommit", "glean-sdk", "posthog", "litequeue"} <= set(words)
+    assert {"record()", "sqlite3 autocommit", "glean-sdk", "posthog", "litequeue", "16"} <= set(words)

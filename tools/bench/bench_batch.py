@@ -1,13 +1,12 @@
-"""Figures of carobatch, each beside its peer, in one run.
+"""Figures of carobatch, each beside its peer: `run.py batch`, or this file by itself.
 
     python tools/bench/bench_batch.py [EVENTS]
 
-Peers are stock programs on the same bytes: cp, sha256sum, zstd.  Times are the best of three, ours without the start of
+Peers are stock programs on the same bytes: cp, sha256sum, zstd.  Ours and theirs take turns; ours without the start of
 the interpreter, theirs with the start of the program.
 """
 
 import contextlib
-import io
 import os
 import random
 import shutil
@@ -16,12 +15,14 @@ import sys
 import tempfile
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *up) for up in (("..", ".."), ("..",))]
 
 from bench.batch_workload import Clock, drawn, fill  # noqa: E402
+from bench.host import Host, Scale  # noqa: E402
+from bench.measure import Figure, Target, compare, paired, single, summarize  # noqa: E402
 from bench.source_document import gzipped, pretty_export, unavoidable_bytes  # noqa: E402
 from carobatch import bundle as bundles  # noqa: E402
 from carobatch.compact import compact  # noqa: E402
@@ -36,14 +37,15 @@ from carojournal.packed import Section  # noqa: E402
 from carojournal.reader import JournalReader  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["main"]
+__all__ = ["figures", "main", "run"]
 
-T = TypeVar("T")
 SPOOL_BYTES = policy.CAP_BYTES_DEFAULT
 GOAL_EVENTS = 250_000
+CAP_BYTES = 1_000_000_000  # A bound that is not reached.
 COPIES = 20
+_ROUNDS = 3
 
 
 @contextlib.contextmanager
@@ -60,28 +62,52 @@ def bound(cap_bytes: int) -> "Iterator[None]":
         yield
 
 
-def best(work: "Callable[[], T]", before: "Callable[[], object]" = lambda: None, times: int = 3) -> tuple[float, T]:
-    """Return (the shortest time of *work* in seconds, its last result)."""
-    found = []
-    for _ in range(times):
+def timed(work: "Callable[[], object]", before: "Callable[[], object]" = lambda: None) -> "Callable[[], float]":
+    """Return what does *before*, then *work*, and returns the seconds of *work*."""
+
+    def measured() -> float:
         before()
         start = time.perf_counter()
-        result = work()
-        found.append(time.perf_counter() - start)
-    return min(found), result
+        work()
+        return time.perf_counter() - start
+
+    return measured
 
 
-def program(*words: str) -> float:
-    """Return the shortest time in seconds that a program took."""
-    return best(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL))[0]
+def programs(*commands: "Sequence[str]") -> "Callable[[], object]":
+    """Return what runs *commands* one after another."""
+    return lambda: [subprocess.run(words, check=True, stdout=subprocess.DEVNULL) for words in commands]
 
 
-def say(name: str, ours: str, goal: str, peer: str = "") -> None:
-    """Print one line of the table."""
-    print(f"{name:<34} {ours:<44} {goal:<26} {peer}", flush=True)
+def raced(
+    name: str,
+    unit: str,
+    amount: float,
+    work: "Callable[[], float]",
+    peer_name: str,
+    peer: "Callable[[], float]",
+    target: Target,
+    note: str = "",
+) -> Figure:
+    """Let *work* and *peer* take turns; return *amount* a second of both."""
+    taken = paired({name: work, peer_name: peer}, _ROUNDS)
+    ours, theirs = ([amount / seconds for seconds in taken[key]] for key in (name, peer_name))
+    return compare(name, unit, ours, peer_name, theirs, target, note, higher_is_better=True)
 
 
-def bench_spool(place: str, clock: Clock, rng: random.Random, count: int) -> None:
+def alone(name: str, unit: str, amount: float, work: "Callable[[], float]", at_least: float, note: str = "") -> Figure:
+    """Return *amount* a second."""
+    rates = [amount / seconds for seconds in paired({name: work}, _ROUNDS)[name]]
+    value = summarize(rates, higher_is_better=True)
+    return Figure(name, unit, value, target=Target("value", at_least, at_least=True), note=note)
+
+
+def sizes(name: str, size: float, peer_name: str, peer: float, target: Target | None, note: str = "") -> Figure:
+    """Return one size beside another, in bytes."""
+    return compare(name, "B", [size], peer_name, [peer], target, note)
+
+
+def bench_spool(place: str, clock: Clock, rng: random.Random, count: int) -> Figure:
     """How many events the default spool holds when carobatch comes by now and then."""
     root = os.path.join(place, "spool")
     events = drawn(rng, count)
@@ -94,23 +120,23 @@ def bench_spool(place: str, clock: Clock, rng: random.Random, count: int) -> Non
     held = sum(int(row["events"]) for item in PackedStore(root, SPOOL_BYTES).inventories([]) for row in item.sections)
     lost = len(reader.losses()) if hasattr(reader, "losses") else 0
     per = used / held
-    say(
+    return single(
         "events in the default spool",
-        f"{held:,} of {kept:,} kept in {used:,} B, {lost} lost",
-        f">= {GOAL_EVENTS:,} in {SPOOL_BYTES:,}",
-        f"{per:.1f} B/event: {SPOOL_BYTES / per:,.0f} would fit",
+        "events",
+        held,
+        Target("value", GOAL_EVENTS, at_least=True) if count >= GOAL_EVENTS else None,
+        f"of {kept:,} in {used:,} of {SPOOL_BYTES:,} B, {lost} losses; {per:.1f} B an event",
     )
 
 
-def main(count: int) -> None:
-    """Print every figure with its goal and peer; *count* events are packed, carried and read."""
+def figures(count: int) -> list[Figure]:
+    """Return every figure with its goal and peer; *count* events are packed, carried and read."""
     rng = random.Random(7)
     clock = Clock(rng)
     with tempfile.TemporaryDirectory() as place:
-        bench_spool(place, clock, rng, max(count, 300_000) if count >= 100_000 else count)
+        found = [bench_spool(place, clock, rng, max(count, 300_000) if count >= 100_000 else count)]
         root = os.path.join(place, "journal")
-        cap = 1_000_000_000
-        with bound(cap):
+        with bound(CAP_BYTES):
             kept = fill(root, clock, drawn(rng, count))
         fresh = os.path.join(place, "fresh")
         os.rename(root, fresh)
@@ -119,56 +145,60 @@ def main(count: int) -> None:
             shutil.rmtree(root, ignore_errors=True)
             shutil.copytree(fresh, root)
 
-        seconds, done = best(lambda: compact(root, PackedStore(root, cap), clock.now_ms + 10**10, 0), restore)
-        store = PackedStore(root, cap)
+        def pack() -> None:
+            compact(root, PackedStore(root, CAP_BYTES), clock.now_ms + 10**10, 0)
+
         bare = os.path.join(place, "bare")
+        restore()
+        pack()
+        store = PackedStore(root, CAP_BYTES)
         with open(bare, "wb") as file:
             for inventory in store.inventories([]):
                 file.writelines(section.body for section in store.sections(inventory.path))
-        peer = program("zstd", "-q", "-9", "-f", "-k", bare)
-        bare_size, zstd_size = os.path.getsize(bare), os.path.getsize(f"{bare}.zst")
-        say(
-            "compact (all rechecked)",
-            f"{done.events / seconds:,.0f} events/s, {done.source_bytes / done.packed_bytes:.1f} to 1",
-            ">= 80,000 events/s",
-            f"{peer / seconds:.2f} x the speed of zstd -9 on the {bare_size:,} B payloads",
+        squeeze = timed(programs(("zstd", "-q", "-9", "-f", "-k", bare)))
+        goal = Target("value", 80_000, at_least=True)
+        found.append(
+            raced("compact, all checked again", "events/s", kept, timed(pack, restore), "zstd -9", squeeze, goal)
         )
         path = bench_export(place, store, "small")
         size = os.path.getsize(path)
+        found.append(
+            sizes("bundle", size, "zstd -9 of the payloads", os.path.getsize(f"{bare}.zst"), Target("ratio", 1.05))
+        )
         pretty = os.path.join(place, "pretty.json.gz")
         reader = JournalReader(root)
         export.export(reader, export.plan_export(reader), pretty, "json.gz", clock.now_ms)
-        say("bundle size", f"{size:,} B, {size / kept:.1f} B/event", "<= 1.05 x zstd -9", f"{size / zstd_size:.3f} x")
-        say("", "", "", f"our export --format json.gz is {os.path.getsize(pretty) / size:.2f} x as large")
-        bench_source_document(JournalReader(root), size, kept)
-        seconds, verdict = best(lambda: verify_bundle(path))
-        assert verdict.is_valid, verdict.errors
-        say("verify (full)", f"{kept / seconds:,.0f} events/s", ">= 80,000 events/s")
+        found.append(sizes("export --format json.gz", os.path.getsize(pretty), "the bundle", size, None))
+        found += bench_source_document(JournalReader(root), size)
+        found.append(alone("verify a bundle", "events/s", kept, timed(lambda: valid(path)), 80_000))
         into = os.path.join(place, "into")
-        seconds, taken = best(lambda: import_bundle(path, into), lambda: shutil.rmtree(into, ignore_errors=True))
-        assert taken.new == kept
-        say("import", f"{kept / seconds:,.0f} events/s", ">= 60,000 events/s")
-        bench_large(place, store)
+
+        def take() -> None:
+            assert import_bundle(path, into).new == kept
+
+        empty = timed(take, lambda: shutil.rmtree(into, ignore_errors=True))
+        found.append(alone("import a bundle", "events/s", kept, empty, 60_000))
+        return [*found, *bench_large(place, store)]
 
 
-def bench_source_document(reader: JournalReader, size: int, kept: int) -> None:
-    """How much smaller the bundle of *size* bytes is than the source document's export, and than could be."""
+def valid(path: str, *, quick: bool = False) -> None:
+    """Verify a bundle.  Raises AssertionError if that finds anything."""
+    verdict = verify_bundle(path, quick=quick)
+    assert verdict.is_valid, verdict.errors
+
+
+def bench_source_document(reader: JournalReader, size: int) -> list[Figure]:
+    """Return how much smaller the bundle of *size* bytes is than the source document's export, and than could be."""
     events = [record.value for record in reader.records(events_only=True)]
     theirs = gzipped(pretty_export(events, random.Random(9)))
     same = gzipped(pretty_export(events, random.Random(9), nanos=False))
     least = unavoidable_bytes(events)
-    say(
-        "source document's pretty JSON + gzip",
-        f"{theirs:,} B, {theirs / kept:.1f} B/event",
-        ">= 6 x the bundle",
-        f"{theirs / size:.2f} x; without nanoseconds and random ids {same / size:.2f} x",
+    note = (
+        f"without nanoseconds and random ids {same / size:.2f} x; no coder can need less than {least:,} B, so at most"
+        f" {theirs / least:.2f} x is possible"
     )
-    say(
-        "no coder can need less than",
-        f"{least:,} B, {least / kept:.1f} B/event",
-        "",
-        f"so at most {theirs / least:.2f} x is possible; the bundle is {size / least:.2f} x that",
-    )
+    goal = Target("ratio", 6, at_least=True)
+    return [sizes("source document's pretty JSON + gzip", theirs, "the bundle", size, goal, note)]
 
 
 def bench_export(place: str, store: PackedStore, name: str) -> str:
@@ -181,8 +211,8 @@ def bench_export(place: str, store: PackedStore, name: str) -> str:
     return path
 
 
-def bench_large(place: str, store: PackedStore) -> None:
-    """Speeds on more data than one spool holds: the packed files again and again, under other segment uuids."""
+def bench_large(place: str, store: PackedStore) -> list[Figure]:
+    """Return speeds on more data than one spool holds: the packed files again and again, under other segment uuids."""
     large = PackedStore(os.path.join(place, "large"), 10**12, 1)
     for number in range(COPIES):
         for inventory in store.inventories([]):
@@ -195,31 +225,48 @@ def bench_large(place: str, store: PackedStore) -> None:
     with open(whole, "wb") as file:
         for inventory in large.inventories([]):
             file.write(packed.read_frame(inventory))
-    seconds, path = best(lambda: bench_export(place, large, "large-out"))
-    peer = program("cp", whole, f"{whole}.copy") + program("sha256sum", whole)
-    size = os.path.getsize(path)
-    say(
+    paths = [bench_export(place, large, "large-out")]
+    size = os.path.getsize(paths[0]) / 1e6
+    half = Target("ratio", 0.5, at_least=True)
+    exported = raced(
         "export of packed data",
-        f"{size / seconds / 1e6:,.0f} MB/s of {size:,} B",
-        ">= 0.5 x cp + sha256sum",
-        f"{peer / seconds:.2f} x",
+        "MB/s",
+        size,
+        timed(lambda: paths.append(bench_export(place, large, "large-out"))),
+        "cp + sha256sum",
+        timed(programs(("cp", whole, f"{whole}.copy"), ("sha256sum", whole))),
+        half,
+        f"{size:,.1f} MB",
     )
+    path = paths[-1]  # Each export may be another bundle of the chain; the one before is gone.
     subprocess.run(["sync"], check=True)
     unpacked = os.path.join(place, "unpacked")
     with open(unpacked, "wb") as file:
         subprocess.run(["zstd", "-q", "-d", "-c", path], check=True, stdout=file)
-    seconds, verdict = best(lambda: verify_bundle(path, quick=True))
-    assert verdict.is_valid
-    test = program("zstd", "-q", "-t", path)
-    say(
+    checked = raced(
         "verify --quick",
-        f"{size / seconds / 1e6:,.0f} MB/s of {size:,} B",
-        ">= 0.5 x zstd -t + sha256sum",
-        f"{(test + program('sha256sum', unpacked)) / seconds:.2f} x (hashing {os.path.getsize(unpacked):,} B within), "
-        f"{(test + program('sha256sum', path)) / seconds:.2f} x (hashing the bundle)",
+        "MB/s",
+        size,
+        timed(lambda: valid(path, quick=True)),
+        "zstd -t + sha256sum of the content",
+        timed(programs(("zstd", "-q", "-t", path), ("sha256sum", unpacked))),
+        half,
+        f"{os.path.getsize(unpacked) / 1e6:,.1f} MB of content",
     )
+    return [exported, checked]
+
+
+def run(_: Host, scale: Scale) -> list[Figure]:
+    """Measure packing, carrying and checking."""
+    return figures(scale.batch_events)
+
+
+def main(count: int) -> None:
+    """Print the table."""
+    from bench.run import render
+
+    print(render(figures(count)))
 
 
 if __name__ == "__main__":
-    sys.stdout = io.TextIOWrapper(sys.stdout.buffer, line_buffering=True)
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

@@ -36,6 +36,7 @@ class Scale:
     peer_processes: tuple[int, ...] = (1, 2, 4, 8, 16)
     kills: int = 20
     kill_appends: int = 400
+    batch_events: int = 100_000
 
 
 FULL = Scale(60, 60, 1_000, 0.25, 7, 16, 2_000, 25, 10_000_000, 500)
@@ -54,6 +55,7 @@ QUICK = Scale(
     peer_processes=(1, 8),
     kills=5,
     kill_appends=200,
+    batch_events=20_000,
 )
 
 

@@ -3,10 +3,10 @@
     python tools/bench/run.py [--quick] [--json FILE] [--svg FILE] [--readme FILE] [--python PYTHON | --here] [NAME ...]
     python tools/bench/run.py --from FILE [--svg FILE] [--readme FILE]
 
-NAME is startup, append, processes, scan, upload, instructions or peers; without one, all.  The package is installed
-with pip into a new virtual environment below a temporary directory, for peers with its extra `bench`, unless --python
-names the interpreter of one that has it.  --svg plots the peers, --readme writes the table into a file's block between
-two comments (`readme_table`); --from takes the figures of an earlier --json instead of measuring.
+NAME is startup, append, processes, scan, upload, instructions, batch or peers; without one, all.  The package is
+installed with pip into a new virtual environment below a temporary directory, for peers with its extra `bench`, unless
+--python names the interpreter of one that has it.  --svg plots the peers, --readme writes the table into a file's block
+between two comments (`readme_table`); --from takes the figures of an earlier --json instead of measuring.
 
 Reports only: a missed target is no failure.  `best` is the run that was disturbed least; compare machines by it, and
 judge by the median.  `ratio` and `difference` are medians over neighbouring runs, not quotients of the columns beside
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "main", "render", "report"]
 
-NAMES = ("startup", "append", "processes", "scan", "upload", "instructions", "peers")
+NAMES = ("startup", "append", "processes", "scan", "upload", "instructions", "batch", "peers")
 _TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _REMOVED = ("PYTHON", "CARO", "DO_NOT_TRACK", "XDG_")  # What would change what is measured.
 _COLUMNS = ("figure", "median", "best", "floor or peer", "median", "best", "difference", "ratio", "target", "met")
