@@ -136,7 +136,8 @@ def render_svg(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
     note = (
         f"{result['date'][:10]}, {machine['cpus']} processors, load {machine['load'][0]:.0f}, Python"
-        f" {str(machine['python']).split()[0]}; medians of runs that took turns; hatched: loses acknowledged events on kill -9"
+        f" {str(machine['python']).split()[0]}; medians of runs that took turns; hatched: loses acknowledged events on"
+        " kill -9"
     )
     return "\n".join(
         (
