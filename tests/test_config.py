@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carojournal import config, policy
 from carojournal.config_files import load
-from carojournal.config_keys import KEYS, accept, accept_text, allowed
+from carojournal.config_keys import KEYS, accept, allowed
 
 YES = 'consent = { answer = "yes", version = 1, at = "2026-05-04T03:02:01Z" }\n'
 YES_MS = 1_777_863_721_000  # date -u -d 2026-05-04T03:02:01Z +%s
@@ -312,31 +312,6 @@ def test_admin_key_given_twice_is_a_problem(files):
 def test_policy_carries_level_and_cap(files):
     found = files("[telemetry]\nlevel = 'minimal'\noffline_spool_max_mb = 25\n").policy("beta")
     assert (found.level, found.cap_bytes) == (0, 25_000_000)
-
-
-@pytest.mark.parametrize(
-    ("key", "text", "value"),
-    [
-        ("enabled", "Yes", True),
-        ("enabled", "0", False),
-        ("enabled", "maybe", None),
-        ("level", "Verbose", "detailed"),
-        ("batch_max_events", "12", 12),
-        ("batch_max_events", "-1", None),
-        ("batch_max_events", "1e3", None),
-        ("batch_max_events", "\u0661\u0662", None),
-        ("batch_max_events", "9" * 5000, None),
-        ("endpoint", "https://host/", "https://host/"),
-    ],
-)
-def test_words_of_the_command_line(key, text, value):
-    assert accept_text(key, text) == value
-
-
-@given(st.sampled_from(sorted(KEYS)), st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none()))
-def test_accept_takes_anything_and_returns_only_what_it_takes_again(key, value):
-    taken = accept(key, value)
-    assert taken is None or accept(key, taken) == taken
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,186 @@
+"""Lanes between processes, threads and forks, and what others may do to their files."""
+
+import fcntl
+import os
+import shutil
+import threading
+
+import filelock
+import pytest
+import segments_by_hand as by_hand
+
+from carojournal import Journal, drops, lanes, policy
+from carojournal import journal as module
+from carojournal.errors import JournalBusy
+
+START = {"caro_version": "1.1.0", "os": "linux"}
+
+
+def counts(root):
+    return {key: count for key, count in drops.read_counts(root)[0].items() if count}
+
+
+def test_rotation_by_another_process_goes_unnoticed(journal, root, clock):
+    journal.record("session_start", **START)
+    lane = lanes.Lane(root, 0, policy.CAP_BYTES_DEFAULT, os.urandom)
+    assert lane.acquire()
+    lane.attach(clock.now_ms)
+    lane.rotate()
+    lane.release()
+    lane.close()
+    assert not os.path.exists(f"{root}/lanes/0.seg")
+    assert journal.record("session_start", **START)
+    assert len(by_hand.events(root)) == 2
+    headers = by_hand.controls(root, "header")
+    assert headers[1]["previous"][0] == headers[0]["segment"]
+
+
+def test_two_handles_share_lane_zero_and_continue_each_others_numbers(journal, root, clock):
+    with Journal.open(clock=clock, admin="/nonexistent") as other:
+        for _ in range(3):
+            assert journal.record("session_start", **START)
+            assert other.record("session_start", **START)
+    assert os.listdir(f"{root}/lanes").count("1.lock") == 0
+    assert [seq for _, seq, _ in by_hand.events(root)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_busy_lane_is_passed_over_without_waiting(journal, root):
+    journal.record("session_start", **START)
+    with open(f"{root}/lanes/0.lock", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert journal.record("session_start", **START)
+    assert sorted(name for name in os.listdir(f"{root}/lanes") if name.endswith("seg")) == ["0.seg", "1.seg"]
+
+
+def test_all_lanes_busy_is_a_counted_drop(journal, root, monkeypatch):
+    journal.record("session_start", **START)
+    monkeypatch.setattr(module, "LANES_MAX", 1)
+    with open(f"{root}/lanes/0.lock", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not journal.record("session_start", **START)
+        with pytest.raises(JournalBusy):
+            journal.append("session_start", **START)
+    assert counts(root) == {"drop busy": 2}
+
+
+def test_filelock_takes_the_same_lock(journal, root):
+    journal.record("session_start", **START)
+    with filelock.FileLock(f"{root}/lanes/0.lock"):
+        journal.record("session_start", **START)
+    assert os.path.exists(f"{root}/lanes/1.seg")
+
+
+@pytest.mark.parametrize("what", ["root", "lanes", "segments", "0.seg", "0.lock", "journal"])
+def test_a_part_that_vanishes_comes_back(journal, root, what, clock):
+    journal.record("session_start", **START)
+    path = {"root": root, "0.seg": f"{root}/lanes/0.seg", "0.lock": f"{root}/lanes/0.lock"}.get(what, f"{root}/{what}")
+    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+    clock.advance(module.POLICY_CHECK_MS)
+    assert journal.record("session_start", **START)
+    clock.advance(12 * 3_600_000)
+    assert journal.record("session_start", **START)
+    assert len(by_hand.events(root)) >= 2
+    assert journal.stats["dropped"] == 0
+
+
+def test_a_truncated_segment_is_closed_as_damaged_and_the_next_begins(journal, root):
+    journal.record("session_start", **START)
+    journal.record("session_start", **START)
+    size = os.stat(f"{root}/lanes/0.seg").st_size
+    os.truncate(f"{root}/lanes/0.seg", size - 3)
+    assert journal.record("session_start", **START)
+    (closed,) = os.listdir(f"{root}/segments")
+    assert closed.endswith(".seg~")
+    assert os.stat(f"{root}/segments/{closed}").st_size == size - 3
+
+
+def test_a_segment_cut_at_a_record_is_continued_with_the_next_number(journal, root):
+    journal.record("session_start", **START)
+    size = os.stat(f"{root}/lanes/0.seg").st_size
+    journal.record("session_start", **START)
+    os.truncate(f"{root}/lanes/0.seg", size)
+    assert journal.record("session_end", session_duration_ms=1)
+    assert [(seq, value["event"]) for _, seq, value in by_hand.events(root)] == [
+        (1, "session_start"),
+        (2, "session_end"),
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(4096), b"\xd9\xd9\xf8", os.urandom(700)])
+def test_a_segment_replaced_by_anything_is_set_aside(journal, root, content):
+    journal.record("session_start", **START)
+    os.unlink(f"{root}/lanes/0.seg")
+    with open(f"{root}/lanes/0.seg", "wb") as file:
+        file.write(content)
+    assert journal.record("session_start", **START)
+    closed = os.listdir(f"{root}/segments")
+    assert len(closed) == (1 if content else 0)
+    assert all(name.endswith("~") for name in closed)
+
+
+def test_a_foreign_segment_is_continued_under_its_own_name(journal, root, tmp_path, clock):
+    """Somebody copied a healthy segment of another journal into the lane: its header says who it is."""
+    with Journal.open(tmp_path / "other", clock=clock, admin="/nonexistent") as other:
+        foreign = other.append("session_start", **START)[0]
+    journal.record("session_start", **START)
+    os.replace(tmp_path / "other/lanes/0.seg", f"{root}/lanes/0.seg")
+    assert journal.append("session_end", session_duration_ms=1) == (foreign, 2)
+
+
+@pytest.mark.parametrize("bit", range(0, 73 * 8, 5))
+def test_a_damaged_lock_file_costs_nothing(journal, root, clock, bit):
+    journal.record("session_start", **START)
+    with open(f"{root}/lanes/0.lock", "r+b") as file:
+        data = bytearray(file.read())
+        data[bit // 8] ^= 1 << bit % 8
+        file.seek(0)
+        file.write(data)
+    with Journal.open(clock=clock, admin="/nonexistent") as fresh:
+        assert fresh.record("session_start", **START)
+    assert [seq for _, seq, _ in by_hand.events(root)] == [1, 2]
+
+
+def test_a_damaged_header_costs_the_header_only(journal, root, clock):
+    journal.record("session_start", **START)
+    with open(f"{root}/lanes/0.seg", "r+b") as file:
+        file.seek(40)
+        file.write(b"\0\0\0\0")
+    with Journal.open(clock=clock, admin="/nonexistent") as fresh:
+        assert fresh.append("session_start", **START)[1] == 2
+
+
+def test_the_child_of_a_fork_writes_beside_its_parent(journal, root):
+    journal.record("session_start", **START)
+    child = os.fork()
+    if child == 0:
+        done = all(journal.record("session_end", session_duration_ms=1) for _ in range(50))
+        os._exit(0 if done else 1)
+    for _ in range(50):
+        assert journal.record("session_start", **START)
+    assert os.waitpid(child, 0)[1] == 0
+    events = by_hand.events(root)
+    assert len(events) == 101
+    assert len({(segment, seq) for segment, seq, _ in events}) == 101
+
+
+def test_a_fork_while_a_thread_holds_the_lock_does_not_hang_the_child(journal, root):
+    journal.record("session_start", **START)
+    with journal._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if journal.record("session_start", **START) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_share_one_handle(journal, root):
+    def work():
+        for _ in range(200):
+            assert journal.record("session_start", **START)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = by_hand.events(root)
+    assert len(events) == len({(segment, seq) for segment, seq, _ in events}) == 1600
