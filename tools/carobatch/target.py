@@ -24,6 +24,10 @@ __all__ = ["Target", "make_job", "may_ask_deletion", "read_target"]
 
 _HOUR_MS = 3_600_000
 _MB = 1_000_000
+# Bytes of one event in an intent, which hosts cannot make room for in advance: of the body, of ids and of hashes.  An
+# intent is at most a segment, by which the spool may exceed its bound; small bounds make batches smaller.
+_INTENT_EVENT_BYTES = {"caro-array": 600}  # Not compressed.
+_INTENT_EVENT_BYTES_ELSE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +63,16 @@ def read_target(settings: "Settings") -> Target:
         value = settings.value(key)
         return None if value is None else str(value)
 
+    sink = open_sink(str(settings.value("wire_format")), text("endpoint") or "", text("posthog_key") or "")
+    cap_bytes = int(settings.value("offline_spool_max_mb") or 10) * _MB
+    fitting = policy.segment_limit(cap_bytes, 0) // _INTENT_EVENT_BYTES.get(sink.name, _INTENT_EVENT_BYTES_ELSE)
     return Target(
-        sink=open_sink(str(settings.value("wire_format")), text("endpoint") or "", text("posthog_key") or ""),
+        sink=sink,
         ca_file=text("ca_file"),
         proxy=text("proxy"),
         interval_ms=interval_ms(settings),
-        events_max=int(settings.value("batch_max_events") or 1_000),
-        cap_bytes=int(settings.value("offline_spool_max_mb") or 10) * _MB,
+        events_max=min(int(settings.value("batch_max_events") or 1_000), fitting),
+        cap_bytes=cap_bytes,
     )
 
 
