@@ -15,6 +15,7 @@ from carojournal import drops, locks, packed, spool
 from carojournal.cbordecode import decode
 from carojournal.errors import DamagedData
 from carojournal.frame import encode_record
+from carojournal.recovery import verify
 from carojournal.segments import list_segments
 
 CAP = 10_000_000
@@ -70,6 +71,18 @@ def test_a_lane_of_the_future_is_sealed(root, clock):
     written_ms = os.lstat(os.path.join(root, "lanes", "0.seg")).st_mtime_ns // 1_000_000
     assert seal_idle_lanes(root, written_ms - 30_000, 60_000) == (0, 0)
     assert seal_idle_lanes(root, written_ms - DAY_MS, 60_000) == (1, 0)
+
+
+def test_a_lane_that_a_kill_left_sealed_gets_no_second_seal(root, clock, monkeypatch):
+    with journal_at(root, clock) as journal:
+        fill(journal, clock, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            seal_idle_lanes(root, clock.now_ms + 100 * DAY_MS, 0)
+    assert names(root, "lanes") == ["0.lock", "0.seg"]
+    assert seal_idle_lanes(root, clock.now_ms + 100 * DAY_MS, 0) == (1, 0)
+    assert verify(root).exit_code == 0
 
 
 def test_a_sealed_lane_ends_in_a_seal_of_all_before_it(root, clock):

@@ -24,6 +24,8 @@ from carojournal.segment_file import parse_lock, read_file, resolve_uuid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from carojournal.scan import Place
+
 __all__ = ["seal_idle_lanes", "seal_payload"]
 
 _WRITE = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -75,13 +77,18 @@ def _seal(root: str, number: int, now_ms: int, idle_ms: int, random: "Callable[[
     intact = header is not None and found is not None and not found.spans and not found.gaps
     if intact and found and len(found.records) == 1:
         return 0  # A header alone: the writer may as well go on with it.
-    if intact and found and segment:
+    if intact and found and segment and not _is_sealed(data, found.records[-1]):
         _append(path, encode_record(segment, found.records[-1].seq + 1, _payload(len(found.records), data)))
     name = closed_name(int(created), segment or random(16), damaged=not intact)  # type: ignore[call-overload]
     os.makedirs(os.path.join(root, "segments"), 0o700, exist_ok=True)
     os.rename(path, os.path.join(root, "segments", name))
     sync_directory(os.path.join(root, "segments"))
     return 1
+
+
+def _is_sealed(data: bytes, last: "Place") -> bool:
+    """Tell whether the *last* record is a seal already: a kill came between it and the rename."""
+    return b"frecorddseal" in data[last.start : last.end]
 
 
 def _payload(count: int, data: bytes) -> bytes:
