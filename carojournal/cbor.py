@@ -24,7 +24,9 @@ def encode_bytes(value: bytes) -> bytes:
 
 
 def encode_map(pairs: dict[str, object]) -> bytes:
-    """Return a map with its keys in bytewise order of their encodings."""
+    """Return a map with its keys in bytewise order of their encodings.  Raises TypeError for a key that is no text."""
+    if any(type(key) is not str for key in pairs):
+        raise TypeError("not a key of the record schema")
     body = sorted((encode_text(key), encode(value)) for key, value in pairs.items())
     return encode_head(_MAJOR_MAP, len(body)) + b"".join(key + value for key, value in body)
 

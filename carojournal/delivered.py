@@ -12,7 +12,7 @@ from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
 from carojournal.root import open_file
 
-__all__ = ["Delivered"]
+__all__ = ["Delivered", "json_holds"]
 
 _FILE_BYTES_MAX = 16_777_216
 _ACKS = "acks.json"
@@ -73,14 +73,20 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
+def json_holds(data: bytes) -> bool:
+    """Tell whether the checksum of one of the ledger's files holds: its line `"crc":N`, over the text without it."""
+    rows = data[2:-3].split(b",\n")
+    rest = b"{\n%b\n}\n" % b",\n".join([row for row in rows if not row.startswith(b'"crc":')])
+    whole = data[:2] == b"{\n" and data[-3:] == b"\n}\n"
+    return whole and rows.count(b'"crc":%d' % crc32(rest)) == 1
+
+
 def _acknowledged(acks: bytes, segment: bytes) -> list[list[int]]:
     """Return the runs of *segment* in acks.json, which is canonical JSON: {"<hex>":[[first,last],...],...}.
 
-    Nothing if its checksum does not hold: a line `"crc":<CRC-32 of the text without that line>`.
+    Nothing if its checksum does not hold.
     """
-    rows = acks[2:-3].split(b",\n")
-    rest = b"{\n%b\n}\n" % b",\n".join([row for row in rows if not row.startswith(b'"crc":')])
-    if b'"crc":%d' % crc32(rest) not in rows:
+    if not json_holds(acks):
         return []
     mark = b'"%b":[[' % segment.hex().encode()
     at = acks.find(mark)

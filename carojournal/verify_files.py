@@ -11,6 +11,8 @@ from contextlib import suppress
 from zlib import crc32
 
 from carojournal import codec, sent
+from carojournal.deletion import REQUESTS
+from carojournal.delivered import json_holds
 from carojournal.drops import DROPS, LINE_BYTES
 from carojournal.errors import MalformedCBOR
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX
@@ -26,17 +28,20 @@ REASONS = {
     "snapshot": "the policy snapshot's checksum does not match; it is made anew when needed",
     "missing": "the file is missing although there are segments",
     "receipt": "the receipt cannot be read",
+    "batch": "what a batch was to send cannot be read; its events count as not sent",
 }
 
 RECEIPT_BYTES_MAX = 16_777_216
 _CRC_BYTES = 8
 _ACKS = "acks.json"
+_RECEIPTS = (".cbor", ".json")
 
 
 def verify_files(root: str, opened: "dict[int, SegmentInfo]") -> list[Damage]:
     """Return what is wrong with the journal's small files; *opened* maps lanes to their open segments."""
     found: list[Damage] = []
-    for name, check in ((IDENTITY, _identity), (DROPS, _drops), (SNAPSHOT, _snapshot)):
+    checks = ((IDENTITY, _identity), (DROPS, _drops), (SNAPSHOT, _snapshot), (REQUESTS, _requests))
+    for name, check in checks:
         path = os.path.join(root, name)
         try:
             found += check(path, read_file(path, IDENTITY_BYTES_MAX))
@@ -52,7 +57,14 @@ def verify_files(root: str, opened: "dict[int, SegmentInfo]") -> list[Damage]:
     for path in _receipts(root):
         if _receipt(path) is None:
             found.append(Damage(path, 0, 0, "receipt"))
+    for folder in (sent.OUTBOX, sent.SENT):
+        paths = [os.path.join(root, folder, name) for name in _names(root, folder) if name.endswith(".cbor")]
+        found += [Damage(path, 0, 0, "batch") for path in paths if os.path.exists(path) and not _intent(path)]
     return found
+
+
+def _intent(path: str) -> bool:
+    return sent.read_map(path, "intent") is not None
 
 
 def _names(root: str, folder: str) -> list[str]:
@@ -73,6 +85,8 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes, bool]]:
 
 
 def _identity(path: str, data: bytes) -> list[Damage]:
+    if not data.strip(b"\n"):
+        return [Damage(path, 0, len(data), "line")]  # It appears whole or not at all.
     # A last line that never got its newline is what a crash leaves; the next append begins a new one.
     return [
         Damage(path, at, len(text), "line", torn=at + len(text) + 1 + _CRC_BYTES >= len(data) and data[-1:] != b"\n")
@@ -81,7 +95,22 @@ def _identity(path: str, data: bytes) -> list[Damage]:
     ]
 
 
+def _requests(path: str, data: bytes) -> list[Damage]:
+    """Judge the requests to delete: one with fewer sessions than it names was torn, and was never confirmed."""
+    counts: dict[bytes, int] = {}
+    for _, text, holds in _lines(data):
+        words = text.split(b" ")
+        if holds and words[0] == b"request" and len(words) == 4 and words[3].isdigit():
+            counts[words[1]] = counts.get(words[1], 0) + int(words[3])
+        elif holds and words[0] == b"session" and len(words) == 4:
+            counts[words[1]] = counts.get(words[1], 0) - 1
+    torn = not data.strip(b"\n") or any(counts.values())
+    return _identity(path, data) or ([Damage(path, 0, len(data), "line", torn=True)] if torn else [])
+
+
 def _drops(path: str, data: bytes) -> list[Damage]:
+    if not data:
+        return [Damage(path, 0, 0, "line", torn=True)]  # Made, and never written.
     # A line that is short, or that a hole fills up, is what a crash left; the next count began behind it.
     lines = ((at, data[at : at + LINE_BYTES]) for at in range(0, len(data), LINE_BYTES))
     return [
@@ -135,11 +164,15 @@ def _is_free(path: str) -> bool:
 
 
 def _receipts(root: str) -> list[str]:
-    return [os.path.join(root, "receipts", name) for name in _names(root, "receipts") if name.endswith(".cbor")]
+    return [os.path.join(root, "receipts", name) for name in _names(root, "receipts") if name.endswith(_RECEIPTS)]
 
 
 def _receipt(path: str) -> "dict[str, object] | None":
     name = os.path.basename(path)
+    if name.endswith(".json"):
+        with suppress(OSError):
+            return {} if json_holds(read_file(path, RECEIPT_BYTES_MAX)) else None
+        return None
     if name.startswith("upload"):
         return sent.read_map(path, "uploads" if name == sent.UPLOADS else "upload")
     try:
