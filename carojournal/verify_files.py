@@ -34,6 +34,7 @@ REASONS = {
 RECEIPT_BYTES_MAX = 16_777_216
 _CRC_BYTES = 8
 _ACKS = "acks.json"
+_UUID_DIGITS = 32
 _RECEIPTS = (".cbor", ".json")
 
 
@@ -198,12 +199,11 @@ def explained_segments(root: str) -> frozenset[bytes]:
 
 def _confirmed(root: str) -> set[bytes]:
     try:
-        value = json.loads(read_file(os.path.join(root, "receipts", _ACKS), RECEIPT_BYTES_MAX))
-    except (OSError, ValueError):
+        data = read_file(os.path.join(root, "receipts", _ACKS), RECEIPT_BYTES_MAX)
+        value = json.loads(data) if json_holds(data) else {}
+        return {bytes.fromhex(name) for name in value if len(name) == _UUID_DIGITS}
+    except (OSError, ValueError, RecursionError):
         return set()
-    with suppress(ValueError, TypeError):
-        return {bytes.fromhex(segment) for segment in value}
-    return set()
 
 
 def cleared_ms(root: str) -> list[int]:
