@@ -31,7 +31,7 @@ def receiver():
 @pytest.fixture
 def kept(monkeypatch):
     """Nothing is reclaimed: as if every run were killed between receipt and tidying."""
-    monkeypatch.setattr(deliveries, "reclaim", lambda *_: (0, 0))
+    monkeypatch.setattr(deliveries, "reclaim", lambda *_, **__: (0, 0))
 
 
 def evict(root, bytes_less=1):
