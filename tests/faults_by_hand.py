@@ -1,6 +1,7 @@
 """Make the Nth call of the operating system's functions fail, for each N, as a full disk or a broken one would."""
 
 import os
+import signal
 
 CALLS = ("open", "write", "pwrite", "pread", "read", "rename", "link", "unlink", "mkdir", "makedirs", "ftruncate")
 CALLS += ("lstat", "fstat", "scandir", "listdir", "close")
@@ -34,3 +35,36 @@ class FaultAt:
             return function(*args, **keywords)
 
         return call
+
+
+CHANGES = ("open", "write", "fsync", "rename", "link", "unlink", "mkdir", "rmdir", "ftruncate")
+
+
+def lives_beyond(nth, act, calls=CHANGES):
+    """Run *act* in a child that is killed before its *nth* call (from 1) of *calls* of `os`; return whether it lived.
+
+    A call counts if it can change a disk: a kill before one that only reads is the same as one before the next.
+    """
+    child = os.fork()
+    if child:
+        status = os.waitpid(child, 0)[1]
+        assert status in (0, signal.SIGKILL)
+        return status == 0
+    left = [nth]
+
+    def wrapped(name, call):
+        def counted(*arguments, **options):
+            left[0] -= name != "open" or bool(arguments[1] & (os.O_CREAT | os.O_RDWR | os.O_WRONLY))
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **options)
+
+        return counted
+
+    try:
+        for name in calls:
+            setattr(os, name, wrapped(name, getattr(os, name)))
+        act()
+        os._exit(0)
+    finally:
+        os._exit(1)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from conftest import NOON_MS
+from faults_by_hand import lives_beyond
 from receivers import Receiver
 from uploads import carobatch, configure, ids, record
 
@@ -17,7 +18,6 @@ from carojournal.identity import day_of
 from carojournal.recovery import verify
 from carojournal.status import gather
 
-CALLS = ("open", "write", "fsync", "rename", "link", "unlink", "rmdir", "ftruncate")
 DAY = day_of(NOON_MS)
 
 
@@ -37,30 +37,7 @@ def sent(root, clock, monkeypatch):
 
 
 def killed_at(nth, root, *, remove_root):
-    """Clear in a child that dies before the *nth* call that may change the disk; return whether it lived."""
-    child = os.fork()
-    if child:
-        status = os.waitpid(child, 0)[1]
-        assert status in (0, signal.SIGKILL)
-        return status == 0
-    left = [nth]
-
-    def wrapped(call, name):
-        def counted(*arguments, **options):
-            left[0] -= name != "open" or bool(arguments[1] & (os.O_CREAT | os.O_RDWR | os.O_WRONLY))
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **options)
-
-        return counted
-
-    try:
-        for name in CALLS:
-            setattr(os, name, wrapped(getattr(os, name), name))
-        clear.clear(root, NOON_MS + 1, remove_root=remove_root)
-        os._exit(0)
-    finally:
-        os._exit(1)
+    return lives_beyond(nth, lambda: clear.clear(root, NOON_MS + 1, remove_root=remove_root))
 
 
 def test_killed_anywhere(sent, tmp_path):
