@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bench.workload import FIELDS as GENERATED
 from carojournal import Journal
 
 # Time decides no test: neither how long an example takes nor how long it takes to make one.
@@ -55,19 +56,6 @@ def journal(root, clock):
     """A journal in mode local (the beta channel's default) whose clock stands at noon."""
     with Journal.open(clock=clock, admin="/nonexistent") as opened:
         yield opened
-
-
-GENERATED = {
-    "backend_used": "ollama",
-    "inference_time_ms": 843,
-    "safety_result": {"risk_level": "safe", "patterns_matched": 0},
-    "model_name": "llama3:8b",
-    "success": True,
-    "input_token_count": 120,
-    "output_token_count": 33,
-    "confidence_score": 0.91,
-    "retry_count": 0,
-}
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Import and acknowledgement: every event once, contradictions are alarms, only what was accepted is reclaimable."""
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -14,6 +16,7 @@ from faults_by_hand import lives_beyond
 from carobatch.cli import main
 from carobatch.importer import import_bundle
 from carobatch.receipt import intersect, union
+from carojournal.packed import iter_content
 from carojournal.recovery import verify
 
 
@@ -83,28 +86,27 @@ def test_slices_overlap_and_arrive_in_any_order(filled, into, clock, tmp_path, c
         assert all(row["gaps"] == [] for row in packed.read_inventory(str(path)).sections)
 
 
+def forged(files, payload):
+    """Return a bundle's files with *payload* applied to each payload file, and a manifest that says so."""
+    files = changed(files, payload)
+    top = next(iter(files)).split("/")[0]
+
+    def manifest(value):
+        for file in value["files"]:
+            raw = files[f"{top}/{file['path']}"]
+            for row, section in zip(file["segments"], iter_content(io.BytesIO(raw).read, len(raw), "x"), strict=True):
+                row["sha256"] = hashlib.sha256(section.encode()).hexdigest()
+
+    return changed(files, manifest=manifest)
+
+
 def test_a_contradiction_is_an_alarm_and_changes_nothing(bundle, into, filled, tmp_path, capsys):
     assert main(["import", bundle, "--into", into]) == 0
 
     def payload(raw):
         return raw.replace(b"ssession_duration_ms\x05", b"ssession_duration_ms\x06")
 
-    def manifest(value):
-        import hashlib
-        import io
-
-        from carojournal.packed import iter_content
-
-        for file in value["files"]:
-            raw = forged[f"{top}/{file['path']}"]
-            for row, section in zip(file["segments"], iter_content(io.BytesIO(raw).read, len(raw), "x"), strict=True):
-                row["sha256"] = hashlib.sha256(section.encode()).hexdigest()
-
-    files = members(bundle)
-    top = next(iter(files)).split("/")[0]
-    forged = changed(files, payload)
-    forged = changed(forged, manifest=manifest)
-    path = write(tmp_path / "forged", forged)
+    path = write(tmp_path / "forged", forged(members(bundle), payload))
     assert main(["verify", path]) == 0
     capsys.readouterr()
     assert main(["import", path, "--into", into]) == 65
@@ -116,11 +118,6 @@ def test_a_contradiction_is_an_alarm_and_changes_nothing(bundle, into, filled, t
 
 
 def test_single_refused_events_are_left_out_and_named(bundle, into, filled, root, tmp_path, capsys):
-    import hashlib
-    import io
-
-    from carojournal.packed import iter_content
-
     mark = b"ssession_duration_ms\x05"
 
     def payload(raw):
@@ -131,16 +128,7 @@ def test_single_refused_events_are_left_out_and_named(bundle, into, filled, root
         header["size"] += len(big) - len(mark)
         return cbor2.dumps(header, canonical=True) + raw[head:].replace(mark, big, 1)
 
-    def manifest(value):
-        for file in value["files"]:
-            raw = forged[f"{top}/{file['path']}"]
-            for row, section in zip(file["segments"], iter_content(io.BytesIO(raw).read, len(raw), "x"), strict=True):
-                row["sha256"] = hashlib.sha256(section.encode()).hexdigest()
-
-    files = members(bundle)
-    top = next(iter(files)).split("/")[0]
-    forged = changed(files, payload)
-    path = write(tmp_path / "forged", changed(forged, manifest=manifest))
+    path = write(tmp_path / "forged", forged(members(bundle), payload))
     assert main(["import", path, "--into", into]) == 65
     expected = {key: raw for key, raw in filled.items() if mark not in raw}
     assert held(into) == expected
