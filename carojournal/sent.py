@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from carojournal import codec
-from carojournal.errors import MalformedCBOR
+from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.root import open_file
 from carojournal.sent_shape import is_whole
 
@@ -149,9 +149,14 @@ def sent_batches(root: str) -> list[SentBatch]:
 
 
 def copy_of(batch: SentBatch) -> tuple[bytes, str] | None:
-    """Return (the text and bytes that were sent, their SHA-256 as it is now), None if the copy has gone."""
+    """Return (the text and bytes that were sent, their SHA-256 as it is now), None if the copy has gone.
+
+    Raises DamagedData for a copy that is not what was written.
+    """
     intent = read_map(batch.copy, "intent") if batch.copy else None
     if intent is None:
+        if batch.copy and os.path.lexists(batch.copy):
+            raise DamagedData(batch.copy, 0, "not what was sent: the copy is damaged")
         return None
     data = request_bytes(intent)
     return data, hashlib.sha256(data).hexdigest()

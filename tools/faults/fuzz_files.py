@@ -174,7 +174,7 @@ def _run_outbox(data: bytes) -> str:
             raise WrongValue("an intent whose hash is not that of its request")
         intent.events()
     for one in sent.sent_batches(root):
-        sent.copy_of(one)
+        attempt(lambda one=one: sent.copy_of(one))  # type: ignore[misc]
     copy = sent.read_map(os.path.join(root, "sent", f"{samples.NOON_MS:016d}-{name}"), "intent")
     if copy is not None:
         sent.request_bytes(copy)
