@@ -2,9 +2,10 @@
 
     sudo python tools/check_systemd.py
 
-Needs root and systemd's package, but no booted systemd: the manager (`systemd --user`) is started here, in a mount
-namespace of its own with an empty /run, and ended again.  The journal is a temporary one below the home directory,
-because the unit's PrivateTmp hides /tmp (so nothing of this checkout and its Python may stand there either), and
+Needs root and systemd's package, but no booted systemd: the manager (`systemd --user`) is started here and ended again,
+in a mount namespace of its own with an empty /run, and in a pid namespace of its own: a manager moves every process
+that it finds in its control group, and must not find those of the machine.  The journal is a temporary one below the
+home directory, because the unit's PrivateTmp hides /tmp (so neither this checkout nor its Python may stand there), and
 ProtectHome makes the rest of the home read-only.  Checked:
 
     install     the manager loads both units; the timer is enabled, active, and has a next time within two hours
@@ -16,13 +17,14 @@ ProtectHome makes the rest of the home read-only.  Checked:
 A hardening option that the machine itself cannot grant (in a container, say) is named, and left out by a drop-in.
 """
 
+import glob
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from carobatch.scheduler import Plan, Systemd
@@ -135,8 +137,12 @@ def _ended(service: str, code: str) -> bool:
 def main(words: list[str]) -> int:
     """Return 0 if everything in the module's docstring holds."""
     if words != [_INSIDE]:
-        command = ["unshare", "--mount", "--propagation", "private", sys.executable, __file__, _INSIDE]
-        return subprocess.run(command, check=False).returncode
+        alone = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc"]
+        code = subprocess.run([*alone, sys.executable, __file__, _INSIDE], check=False).returncode
+        for scope in glob.glob("/sys/fs/cgroup/init.scope") + glob.glob("/sys/fs/cgroup/*/init.scope"):
+            with suppress(OSError):  # The manager's, unless somebody is in it.
+                os.rmdir(scope)
+        return code
     with tempfile.TemporaryDirectory(prefix="carobatch-", dir=os.path.expanduser("~")) as home, _manager(home):
         found = _check(home)
     for name, good in found.items():
