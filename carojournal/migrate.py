@@ -192,11 +192,15 @@ def _write(
     while chunks:
         chunk = chunks.pop()
         if step is not None:
-            victims = _make_room(root, cap_bytes, chunk.first_ms * 1000)
-            if victims is None:
-                report.left += sum(len(rest.rows) for rest in (chunk, *chunks))
-                return
-            _store(root, chunk, ledger, victims, random, step)
+            room = spool.lock_room(root)
+            try:
+                victims = _make_room(root, cap_bytes, chunk.first_ms * 1000)
+                if victims is None:
+                    report.left += sum(len(rest.rows) for rest in (chunk, *chunks))
+                    return
+                _store(root, chunk, ledger, victims, random, step)
+            finally:
+                spool.unlock_room(room)
             report.evicted += len(victims)
         report.segments += 1
         report.taken += len(chunk.rows)
