@@ -10,7 +10,7 @@ from pathlib import Path
 import zstandard
 from conftest import NOON_MS, Clock
 from forge import NOON_US, canonical, closed_path, event, segment_bytes
-from receivers import Receiver
+from receivers import Receiver, unpacked
 from uploads import YES_MS, upload
 
 import carobatch.cli
@@ -126,7 +126,7 @@ class Leaving:
 
     def _keep(self, requests):
         for number, one in enumerate(requests):
-            body = gzip.decompress(one.body) if one.body[:1] == b"\x1f" else one.body
+            body = unpacked(dict(one.headers), one.body)
             (self.out / f"{number}.request").write_bytes(f"{one.headers}\n".encode() + body)
 
     def _held(self, code):
