@@ -1,13 +1,17 @@
 """Every parser fuzzed for a moment, the same inputs each time; the long run is `tools/faults/fuzz.py`."""
 
+import base64
 import json
+import os
 import subprocess
 import sys
+import zlib
 
 import pytest
 
 from carojournal.errors import DamagedData, UsageError
 from faults import fuzz
+from faults.fuzz_engine import Campaign, run_one
 from faults.fuzz_engine import fuzz as campaign
 from faults.fuzz_mutate import CANARY
 from faults.fuzz_target import Target, WrongValue, attempt
@@ -22,6 +26,21 @@ def test_nothing_but_our_own_errors_comes_out_of_a_parser(home, name):
     assert done.runs == target.runs
     assert {key: text for key, (_, text) in done.findings.items()} == {}
     assert len(done.outcomes) > 1, "no input was refused, or none accepted"
+
+
+def seeds():
+    """(target, input) of what once was a finding."""
+    with open(os.path.join(os.path.dirname(__file__), "fuzz_seeds.txt"), encoding="ascii") as file:
+        rows = [line.split() for line in file if not line.startswith("#")]
+    return [(name, zlib.decompress(base64.b64decode(text))) for name, text in rows]
+
+
+def test_what_once_was_a_finding_is_none(home):
+    done = Campaign()
+    for name, data in seeds():
+        run_one(TARGETS[name], data, done)
+    assert {key: text for key, (_, text) in done.findings.items()} == {}
+    assert done.runs > 50
 
 
 def planted(run):

@@ -21,7 +21,7 @@ from zlib import crc32
 from faults.fuzz_mutate import INPUT_BYTES_MAX, mutated
 from faults.fuzz_target import Target
 
-__all__ = ["DEADLINE_S", "MEMORY_BYTES", "Campaign", "bound_memory", "fuzz", "fuzz_by_atheris"]
+__all__ = ["DEADLINE_S", "MEMORY_BYTES", "Campaign", "bound_memory", "fuzz", "fuzz_by_atheris", "run_one"]
 
 DEADLINE_S = 5.0  # Of processor time, so that a busy machine changes nothing; a healthy input takes a millisecond.
 MEMORY_BYTES = 1 << 30  # Above the worker's own: the largest budget of the code is 256 MiB, of a packed file's content.
