@@ -1,6 +1,7 @@
 """The whole journal against a model; the long run is `python tools/faults/model.py`."""
 
 import os
+from collections import Counter
 
 import pytest
 
@@ -11,7 +12,8 @@ from faults.model_look import look
 
 
 def test_the_journal_does_what_the_model_says(home):
-    seen = model.run(examples=12, steps=30, seed=5)
+    seen = Counter()
+    model.run(12, 30, 5, seen)
     assert seen["steps"] > 300
     assert all(seen[f"events {what}"] for what in ("cleared", "taken by the receiver", "confirmed by an importer"))
 

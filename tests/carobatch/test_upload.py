@@ -10,9 +10,10 @@ from uploads import DAY_MS, YES_MS, consented, ids, job, record, upload
 
 from carobatch import timing
 from carobatch.compact import compact
+from carobatch.http import Reply
 from carobatch.store import PackedStore
 from carobatch.upload import SUSPECTS_MAX, Upload
-from carojournal import deletion, sent, spool
+from carojournal import deletion, policy, sent, spool
 from carojournal.recovery import verify
 
 
@@ -424,3 +425,25 @@ def test_posthog_takes_zstd_and_the_copy_of_it_can_be_read(root, clock, receiver
     assert copies == {request.body for request in receiver.requests}
     for request in receiver.requests:
         assert json.loads(sent.unpacked(request.body)) == request.json()
+
+
+def test_a_full_spool_stays_below_its_bound_while_it_is_sent(root, clock, monkeypatch):
+    """Copies and receipts count too: what was sent must go before they add up."""
+    used = []
+    monkeypatch.setattr(policy, "SEGMENT_BYTES_MAX", policy.SEGMENT_BYTES_MIN)
+    record(root, clock, 1_300)
+    full = sum(size for _, _, size in spool.usage(root))
+
+    class Watching:
+        """A client that looks at the spool whenever something is sent."""
+
+        def post(self, *_):
+            used.append(sum(size for _, _, size in spool.usage(root)))
+            return Reply(200)
+
+        def close(self):
+            pass
+
+    found = upload(root, "https://receiver.invalid/v1/events", clock, client=Watching(), cap_bytes=full, events_max=50)
+    assert (found.kind, found.batches) == ("done", 26)
+    assert max(used) <= full + policy.SEGMENT_BYTES_MIN

@@ -26,7 +26,7 @@ from carobatch.outbox import Outbox
 from carobatch.resume import keep_refused, look_again
 from carobatch.spared import still_there
 from carobatch.sweep import sweep
-from carojournal import deletion, sent
+from carojournal import deletion, sent, spool
 from carojournal.codec import dumps
 from carojournal.durable import write_file
 from carojournal.errors import JournalIOError
@@ -126,7 +126,7 @@ class Upload:
             with contextlib.closing(ahead(self._rendered())) as prepared:
                 for batch, request in prepared:
                     self._deliver(batch, request)
-                    if outcome.batches and outcome.batches % _FOLD_EVERY == 0:
+                    if outcome.batches and (outcome.batches % _FOLD_EVERY == 0 or self._is_tight()):
                         self._tidy()
             self._judge_suspects()
             if any(found.reason == "unreadable" for found in self._reader.damage):
@@ -300,6 +300,10 @@ class Upload:
             request = self.job.sink.render(batch)
             intent = self._outbox.write(batch, request, self.job.sink, self._consent_ms, self.job.clock())
             self._settle(intent, verdicts.Verdict(verdicts.ACCEPTED, refused=frozenset(intent.events())), status)
+
+    def _is_tight(self) -> bool:
+        """Tell whether the spool is full, so that copies and receipts must not add up before what was sent goes."""
+        return sum(size for _, _, size in spool.usage(self.job.root)) > self.job.cap_bytes
 
     def _tidy(self, *, whole: bool = False) -> None:
         """Reclaim what is accounted for, fold receipts, bound the copies; *whole*: look at files not read, too."""

@@ -27,15 +27,13 @@ __all__ = ["main", "run"]
 _TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def run(examples: int, steps: int, seed: int, *, shrink: bool = False) -> Counter[str]:
-    """Run the model; return how many of what there was.  Raises AssertionError where something does not hold."""
+def run(examples: int, steps: int, seed: int, seen: "Counter[str]", *, shrink: bool = False) -> None:
+    """Run the model, counting in *seen* what there was.  Raises AssertionError where something does not hold."""
     import hypothesis
     from hypothesis import HealthCheck, Phase
     from hypothesis.stateful import run_state_machine_as_test
 
     from faults.model_machine import JournalMachine
-
-    seen: Counter[str] = Counter()
 
     class Machine(JournalMachine):
         """The same, counted."""
@@ -56,7 +54,6 @@ def run(examples: int, steps: int, seed: int, *, shrink: bool = False) -> Counte
             suppress_health_check=list(HealthCheck),
         ),
     )
-    return seen
 
 
 def main() -> int:
@@ -69,10 +66,14 @@ def main() -> int:
     parser.add_argument("--shrink", action="store_true", help="look for a shorter way to what was found")
     given = parser.parse_args()
     start = time.monotonic()
-    seen = run(given.examples, given.steps, given.seed, shrink=given.shrink)
-    print(f"{time.monotonic() - start:,.0f} s, nothing that does not hold")
-    for name, number in sorted(seen.items()):
-        print(f"{number:12,} {name}")
+    seen: Counter[str] = Counter()
+    try:
+        run(given.examples, given.steps, given.seed, seen, shrink=given.shrink)
+        print("nothing that does not hold")
+    finally:
+        for name, number in sorted(seen.items()):
+            print(f"{number:12,} {name}")
+        print(f"{time.monotonic() - start:12,.0f} seconds")
     return 0
 
 

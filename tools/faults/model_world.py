@@ -278,9 +278,9 @@ class World:
                 self._blur()
             elif hit and (segment, record.seq) in self.known.events:
                 self.known.damaged.add((segment, record.seq))
-        if kind == "cut":
-            self.known.cut.add(segment)
-            self.known.blurred = True
+        if kind in ("cut", "again"):
+            self.known.cut.add(segment)  # What is left, or repeated, may look like the beginning of a record.
+        self.known.blurred |= kind == "cut"
 
     def _breakable(self) -> Iterator[str]:
         yield from model_files.segment_files(self.root)
