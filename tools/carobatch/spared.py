@@ -57,8 +57,17 @@ def _wait(root: str) -> None:
 def still_there(root: str, records: "Sequence[Record]") -> "Sequence[Record]":
     """Return those of *records*, whose segments an intent in outbox/ names by now, that no host has evicted before.
 
-    What was evicted is recorded as lost; to send it all the same would count it twice.  Raises JournalBusy.
+    What was evicted is recorded as lost; to send it all the same would count it twice.  Raises JournalBusy, OSError.
     """
     _wait(root)
-    gone = {path for path in {record.path for record in records} if not os.path.exists(path)}
+    gone = {path for path in {record.path for record in records} if not _is_there(path)}
     return [record for record in records if record.path not in gone] if gone else records
+
+
+def _is_there(path: str) -> bool:
+    """Tell whether the file is there.  Raises OSError where that cannot be told."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -91,14 +91,19 @@ def _journal(*words: str) -> int:
 
 
 def _import(place: Place, _: Told) -> int:
-    bundles = sorted(name for name in os.listdir(place.folder("stick")))
-    paths = [os.path.join(place.folder("stick"), name) for name in bundles]
-    return _batch("import", *paths, "--into", place.folder("imported"), "--receipts", place.folder("back"))
+    paths: list[str] = []
+    code = _guarded(lambda: paths.extend(_paths(place.folder("stick"))))
+    return code or _batch("import", *paths, "--into", place.folder("imported"), "--receipts", place.folder("back"))
 
 
 def _ack(place: Place, _: Told) -> int:
-    receipts = [os.path.join(place.folder("back"), name) for name in sorted(os.listdir(place.folder("back")))]
-    return _batch("ack", *receipts, "--reclaim")
+    receipts: list[str] = []
+    code = _guarded(lambda: receipts.extend(_paths(place.folder("back"))))
+    return code or _batch("ack", *receipts, "--reclaim")
+
+
+def _paths(folder: str) -> list[str]:
+    return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
 
 
 def _consent(_: Place, __: Told) -> int:
