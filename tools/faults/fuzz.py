@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MODULES", "main", "targets"]
 
-MODULES = ("fuzz_segments", "fuzz_files", "fuzz_texts", "fuzz_carried", "fuzz_answers")
+MODULES = tuple(f"fuzz_{name}" for name in "segments packed files batches texts carried keys answers".split())
 GRACE_S = 900  # What a worker may take beyond its time, import and samples included, before it is called stuck.
 _INPUT_BYTES = 1 << 17
 

@@ -1,22 +1,12 @@
-"""Fuzzing targets: the journal's small files.  Identity, counters, snapshot, requests, outbox, receipts, index."""
+"""Fuzzing targets: the journal's small files.  Identity, counters, snapshot, requests, index."""
 
-import json
 import os
 import re
-import shutil
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING
 from zlib import crc32
 
-from carobatch import deliveries, timing
-from carobatch.ack import reclaim
-from carobatch.ledger import Ledger
-from carobatch.manifest import canonical_json
-from carobatch.outbox import Outbox, standing_intents
-from carobatch.store import PackedStore
-from carobatch.survey import list_bundles, survey
-from carojournal import deletion, drops, sent, snapshot, verify_files
+from carojournal import deletion, drops, snapshot, verify_files
 from carojournal.frame import good_words
 from carojournal.index import INDEX, open_index
 from carojournal.policy import MODES, Policy, segment_limit
@@ -25,32 +15,33 @@ from carojournal.reader import JournalReader
 from faults import fuzz_samples as samples
 from faults.fuzz_target import Target, WrongValue, attempt, scratch
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["TARGETS"]
+__all__ = ["TARGETS", "copied_root", "put", "sample", "sample_names"]
 
 _SIGNATURES = "1790000000000000000:120:77 -"
 _LINE = re.compile(rb"^(.*) [0-9a-f]{8}$", re.MULTILINE)
 _LINES = (b"session", b"rotate", b"cleared", b"sent", b"journal", b"secret", b"2026-09-21", b"00" * 16, b"zz" * 16)
 
 
-def _read(name: str) -> bytes:
+def sample(name: str) -> bytes:
+    """Return a file of the sample journal."""
     with open(os.path.join(samples.journal(), name), "rb") as file:
         return file.read()
 
 
 @cache
-def _names(folder: str) -> list[str]:
+def sample_names(folder: str) -> list[str]:
+    """Return the paths of the sample's files in one folder."""
     return [name for name in samples.names(samples.journal()) if name.startswith(f"{folder}/")]
 
 
 @cache
-def _root(name: str) -> str:
+def copied_root(name: str) -> str:
+    """Return the root of a copy of the sample for the target *name*."""
     return samples.copy(scratch(name))
 
 
-def _put(root: str, name: str, data: bytes) -> None:
+def put(root: str, name: str, data: bytes) -> None:
+    """Write a file below *root*."""
     with open(os.path.join(root, name), "wb") as file:
         file.write(data)
 
@@ -73,8 +64,8 @@ def _is_well_formed(data: bytes) -> bool:
 
 
 def _run_identity(data: bytes) -> str:
-    root = _root("identity")
-    _put(root, "journal", data)
+    root = copied_root("identity")
+    put(root, "journal", data)
     identity, refused = attempt(lambda: deletion.read_identity(root))
     verify_files.verify_files(root, {})
     verify_files.cleared_ms(root)
@@ -105,8 +96,8 @@ def _fix_drops(_: Random, data: bytes) -> bytes:
 
 
 def _run_drops(data: bytes) -> str:
-    root = _root("drops")
-    _put(root, drops.DROPS, data)
+    root = copied_root("drops")
+    put(root, drops.DROPS, data)
     counts, damaged = drops.read_counts(root)
     verify_files.verify_files(root, {})
     if any(count < 0 for count in counts.values()):
@@ -147,135 +138,14 @@ def _run_snapshot(data: bytes) -> str:
 
 
 def _run_requests(data: bytes) -> str:
-    root = _root("deletion")
-    _put(root, deletion.REQUESTS, data)
+    root = copied_root("deletion")
+    put(root, deletion.REQUESTS, data)
     found, refused = attempt(lambda: deletion.requests(root))
     attempt(lambda: deletion.pending(root))
     for request in found or ():
         if any(len(session) != 16 for _, session in request.sessions) or request.created_ms < 0:
             raise WrongValue("a request for what is no session id")
     return refused or f"{len(found or ())} requests"
-
-
-def _run_outbox(data: bytes) -> str:
-    """Read an intent: where it stands, and as the copy in sent/."""
-    root = _root("outbox")
-    for folder in ("outbox", "sent"):
-        for name in os.listdir(os.path.join(root, folder)):
-            os.unlink(os.path.join(root, folder, name))
-    name = f"{bytes(32).hex()}.cbor"
-    _put(root, f"outbox/{name}", data)
-    _put(root, f"sent/{samples.NOON_MS:016d}-{name}", data)
-    standing, refused = attempt(lambda: standing_intents(root))
-    _, refused_run = attempt(lambda: Outbox(root, 1).intents())
-    for intent in standing or ():
-        request = intent.request
-        if any(len(session) != 16 for session in intent.sessions) or request.sha256 != intent.value["sha256"].hex():  # type: ignore[attr-defined]
-            raise WrongValue("an intent whose hash is not that of its request")
-        intent.events()
-    for one in sent.sent_batches(root):
-        attempt(lambda one=one: sent.copy_of(one))  # type: ignore[misc]
-    copy = sent.read_map(os.path.join(root, "sent", f"{samples.NOON_MS:016d}-{name}"), "intent")
-    if copy is not None:
-        sent.request_bytes(copy)
-    return f"{len(standing or ())} intents {refused} {refused_run}"
-
-
-def _fix_outbox(random: Random, data: bytes) -> bytes:
-    import cbor2
-
-    from carobatch.batch import Request
-
-    try:
-        value = cbor2.loads(data)
-        if random.random() < 0.7:
-            value["sha256"] = bytes.fromhex(
-                Request(value["url"], tuple((a, b) for a, b in value["headers"]), value["body"]).sha256
-            )
-        value.pop("crc", None)
-        return sent.encode_map(value) if random.random() < 0.9 else cbor2.dumps(value, canonical=True)
-    except (cbor2.CBORError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return data
-
-
-def _fix_map(_: Random, data: bytes) -> bytes:
-    import cbor2
-
-    try:
-        value = cbor2.loads(data)
-        value.pop("crc", None)
-        return sent.encode_map(value)
-    except (cbor2.CBORError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return data
-
-
-def _fix_json(data: bytes, crc: "Callable[[dict[str, object]], int]") -> bytes:
-    try:
-        value = json.loads(data)
-        value.pop("crc", None)
-        return json.dumps({**value, "crc": crc(value)}).encode()
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return data
-
-
-def _fix_ledger(_: Random, data: bytes) -> bytes:
-    return _fix_json(data, lambda value: crc32(canonical_json(value)))
-
-
-def _fix_state(_: Random, data: bytes) -> bytes:
-    return _fix_json(data, lambda value: crc32(json.dumps(value, sort_keys=True).encode()))
-
-
-def _run_upload(data: bytes) -> str:
-    """Read a receipt of an upload, and the file that older ones are folded into."""
-    root = _root("upload")
-    for name in os.listdir(os.path.join(root, "receipts")):
-        os.unlink(os.path.join(root, "receipts", name))
-    _put(root, f"receipts/upload-{bytes(32).hex()}.cbor", data)
-    _put(root, "receipts/uploads.cbor", data)
-    found, refused = attempt(lambda: sent.sent_batches(root))
-    _, refused_sum = attempt(lambda: deliveries.accounted(root))
-    verify_files.verify_files(root, {})
-    verify_files.explained_segments(root)
-    attempt(lambda: deliveries.fold(root, frozenset(), 0))
-    for one in found or ():
-        f"{one.at_ms:d} {one.events:d} {one.refused:d} {one.status:d} {one.sink} {one.url}"
-    return f"{len(found or ())} batches {refused} {refused_sum}"
-
-
-def _run_state(data: bytes) -> str:
-    root = _root("state")
-    _put(root, "sent/state.json", data)
-    tries = timing.load_tries(root)
-    timing.is_due(tries, samples.NOON_MS, timing.HOUR_MS, 5)
-    timing.failed(tries, samples.NOON_MS, "status 503", 0, timing.HOUR_MS, lambda: 0.5)
-    timing.save_tries(root, tries)
-    return f"{bool(tries.reason)} {bool(tries.batch)}"
-
-
-def _run_ledger(data: bytes) -> str:
-    """Our own notes of what was handed out: an entry of a bundle, and the confirmed runs."""
-    root = _root("ledger")
-    _put(root, "receipts/bundle-000001.json", data)
-    _put(root, "receipts/acks.json", data)
-    ledger, store = Ledger(root, Random(1).randbytes), PackedStore(root, samples.CAP_BYTES)
-    done = [
-        attempt(call)[1]
-        for call in (
-            ledger.bundles,
-            lambda: ledger.place("f" * 64),
-            ledger.acks,
-            lambda: survey(store),
-            lambda: list_bundles(root),
-        )
-    ]
-    before = len(_names("packed"))
-    _, refused = attempt(lambda: reclaim(store, ledger))
-    if len(os.listdir(os.path.join(root, "packed"))) < before:
-        for name in _names("packed"):
-            shutil.copy(os.path.join(samples.journal(), name), os.path.join(root, name))
-        done.append("reclaimed")
-    return " ".join([*done, refused])
 
 
 @cache
@@ -309,7 +179,7 @@ def _answers(root: str) -> object:
 @cache
 def _truth() -> object:
     root, data = _indexed()
-    _put(root, INDEX, data)
+    put(root, INDEX, data)
     return _answers(root)
 
 
@@ -319,7 +189,7 @@ def _run_index(data: bytes) -> str:
     for name in (f"{INDEX}-journal", f"{INDEX}-wal"):
         if os.path.exists(os.path.join(root, name)):
             os.unlink(os.path.join(root, name))
-    _put(root, INDEX, data)
+    put(root, INDEX, data)
     found = _answers(root)
     if found is not None and found != truth:
         raise WrongValue("an index that answers otherwise than the files")
@@ -328,15 +198,9 @@ def _run_index(data: bytes) -> str:
 
 
 TARGETS = [
-    Target("identity", lambda: [_read("journal")], _run_identity, _fix_lines, "lines", _LINES, runs=60),
-    Target("drops", lambda: [_read("drops")], _run_drops, _fix_drops, "lines", (b"drop busy", b" " * 40), runs=100),
+    Target("identity", lambda: [sample("journal")], _run_identity, _fix_lines, "lines", _LINES, runs=60),
+    Target("drops", lambda: [sample("drops")], _run_drops, _fix_drops, "lines", (b"drop busy", b" " * 40), runs=100),
     Target("snapshot", _snapshots, _run_snapshot, _fix_snapshot, "lines", (b"mode off", b"level", b"cap_bytes")),
-    Target("requests", lambda: [_read("deletion-requests")], _run_requests, _fix_lines, "lines", _LINES),
-    Target("outbox", lambda: [_read(n) for n in _names("outbox")], _run_outbox, _fix_outbox, "cbor", runs=100),
-    Target("uploads", lambda: [_read(n) for n in _names("receipts") if "upload" in n], _run_upload, _fix_map, "cbor"),
-    Target("state", lambda: [_read("sent/state.json")], _run_state, _fix_state, "json"),
-    Target(
-        "ledger", lambda: [_read(n) for n in _names("receipts") if n.endswith("json")], _run_ledger, _fix_ledger, "json"
-    ),
+    Target("requests", lambda: [sample("deletion-requests")], _run_requests, _fix_lines, "lines", _LINES),
     Target("index", lambda: [_indexed()[1]], _run_index, runs=25),
 ]

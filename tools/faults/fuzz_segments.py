@@ -10,22 +10,21 @@ from zlib import crc32
 import cbor2
 
 from carobatch.sections import section_of
-from carojournal import codec, redact, spool, zstd
+from carojournal import codec, redact, spool
 from carojournal.cbordecode import decode
-from carojournal.codec import dumps, loads_fast
+from carojournal.codec import loads_fast
 from carojournal.events import DETAILED, ENVELOPE
-from carojournal.packed import iter_content, iter_sections, read_content, read_inventory, split_records
+from carojournal.packed import iter_content, split_records
 from carojournal.payload_pattern import payload_end
 from carojournal.reader import JournalReader
 from carojournal.recovery import verify
 from carojournal.scan import scan
 from carojournal.segment_file import SegmentInfo, describe_file, parse_lock
 from carojournal.stored import check_payload
-from carojournal.zstd import BoundedReader, walk_frames
 from faults import fuzz_samples as samples
 from faults.fuzz_target import Target, WrongValue, attempt, scratch
 
-__all__ = ["TARGETS", "check_event"]
+__all__ = ["TARGETS", "check_event", "journal_root", "put", "take", "uuid_of", "with_losses"]
 
 _LABEL = bytes.fromhex("d9d9f8da434a4c3143424f52")
 _PLACE = re.compile(rb"\x84\x1a.{4}\x1b.{8}\x5a.{4}", re.DOTALL)
@@ -58,7 +57,7 @@ def _segments() -> list[bytes]:
 
 
 @cache
-def _with_losses() -> bytes:
+def with_losses() -> bytes:
     """Return a sealed segment with loss records in front."""
     from carojournal.closed import encode_closed
 
@@ -67,11 +66,12 @@ def _with_losses() -> bytes:
         for number in range(2)
     ]
     data = _segments()[0]
-    events = [data[start:end] for _, seq, start, end in scan(data, _uuid(data)).records if seq]
+    events = [data[start:end] for _, seq, start, end in scan(data, uuid_of(data)).records if seq]
     return encode_closed(bytes(range(16)), samples.NOON_MS * 1000, losses, events)
 
 
-def _uuid(data: bytes) -> bytes:
+def uuid_of(data: bytes) -> bytes:
+    """Return the uuid that the first record of a segment names, zeros if none does."""
     found = _PLACE.search(data, 12)
     if found is not None:
         at, size = found.start(), int.from_bytes(data[found.start() + 16 : found.end()], "big")
@@ -83,7 +83,7 @@ def _uuid(data: bytes) -> bytes:
 
 def _fix_segment(random: Random, data: bytes) -> bytes:
     """Make totals and checksums fit wherever a record's head stands; now and then the sequence numbers too."""
-    raw, at, uuid, renumber, seq = bytearray(data), 12, _uuid(data), random.random() < 0.2, 0
+    raw, at, uuid, renumber, seq = bytearray(data), 12, uuid_of(data), random.random() < 0.2, 0
     while (found := _PLACE.search(raw, at)) is not None:
         at = found.start()
         size = int.from_bytes(raw[at + 16 : at + 20], "big")
@@ -105,23 +105,25 @@ def _fix_segment(random: Random, data: bytes) -> bytes:
 
 
 @cache
-def _root(name: str) -> str:
+def journal_root(name: str) -> str:
+    """Return the root of an empty journal for the target *name*."""
     root = scratch(name)
     for folder in ("lanes", "segments", "packed"):
         os.makedirs(os.path.join(root, folder), 0o700, exist_ok=True)
     return root
 
 
-def _put(path: str, data: bytes) -> None:
+def put(path: str, data: bytes) -> None:
+    """Write a file."""
     with open(path, "wb") as file:
         file.write(data)
 
 
 def _run_segment(data: bytes) -> str:
-    uuid = _uuid(data)
-    root = _root("segment")
+    uuid = uuid_of(data)
+    root = journal_root("segment")
     path = os.path.join(root, "segments", f"{samples.NOON_MS * 1000:016d}-{uuid.hex()}.seg")
-    _put(path, data)
+    put(path, data)
     try:
         return _read_segment(root, path, uuid, data)
     finally:
@@ -176,7 +178,7 @@ def _check_section(info: SegmentInfo, data: bytes) -> None:
     done = section_of(info, data)
     raw = done.section.encode()
     stream = [raw]
-    sections = list(iter_content(lambda size: _take(stream, size), len(raw), "content"))
+    sections = list(iter_content(lambda size: take(stream, size), len(raw), "content"))
     events = list(split_records(sections[0], "content"))
     if len(sections) != 1 or sections[0].header["events"] != len(events):
         raise WrongValue("a section that does not read back as it was made")
@@ -184,139 +186,16 @@ def _check_section(info: SegmentInfo, data: bytes) -> None:
         check_event(payload)
 
 
-def _take(stream: list[bytes], size: int) -> bytes:
+def take(stream: list[bytes], size: int) -> bytes:
+    """Read from the bytes that *stream* holds."""
     data, stream[0] = stream[0][:size], stream[0][size:]
     return data
 
 
-@cache
-def _packed() -> list[bytes]:
-    found = []
-    for name in samples.names(samples.journal()):
-        if name.endswith(".zst"):
-            with open(os.path.join(samples.journal(), name), "rb") as file:
-                found.append(file.read())
-    return found
-
-
-def _split(data: bytes) -> tuple[bytes, bytes]:
-    size = int.from_bytes(data[4:8], "little")
-    return data[8 : 8 + size], data[8 + size :]
-
-
-def _fix_packed(random: Random, data: bytes) -> bytes:
-    """Make the inventory's own length, and frame size and hash in it, fit."""
-    from hashlib import sha256
-
-    inventory, frame = _split(data)
-    try:
-        value = cbor2.loads(inventory)
-        value["frame"] = {"bytes": len(frame), "sha256": sha256(frame).digest()}
-        if random.random() < 0.5:
-            from faults.fuzz_mutate import mutated_value
-
-            value["sections"] = mutated_value(random, value["sections"])
-        inventory = dumps(value)
-    except (cbor2.CBORError, ValueError, TypeError, KeyError, OverflowError):
-        pass
-    return zstd.skippable(inventory) + frame
-
-
-def _run_packed(data: bytes) -> str:
-    root = _root("packed")
-    path = os.path.join(root, "packed", f"{samples.NOON_MS * 1000:016d}-{bytes(16).hex()}.cborseq.zst")
-    _put(path, data)
-    try:
-        return _read_packed(root, path)
-    finally:
-        os.unlink(path)
-
-
-def _read_packed(root: str, path: str) -> str:
-    reader = JournalReader(root)
-    records = list(reader.records(decode=False))
-    list(reader.records(events_only=True))
-    reader.tail(2)
-    reader.losses()
-    report = verify(root)
-    for _, first, last, events, carried in spool.describe(path):
-        spool.encode_loss("evicted", bytes(16), first, last, events, 1, carried)
-    inventory, refused = attempt(lambda: read_inventory(path))
-    if inventory is None:
-        return f"{refused}; exit {report.exit_code}"
-    content, refused = attempt(lambda: read_content(inventory))
-    if content is not None:
-        sections, refused = attempt(lambda: [(header, list(pairs)) for header, pairs in iter_sections(path)])
-        whole = sum(len(pairs) for _, pairs in sections) if sections is not None else -1
-        if whole > len(records) and not report.damage:
-            raise WrongValue("records that are in the file but not read, and nothing is said")
-    return f"{len(records)} records, {refused or 'read'}; exit {report.exit_code}"
-
-
-@cache
-def _contents() -> list[bytes]:
-    found = [read_content_of(data) for data in _packed()]
-    uuid = _uuid(_with_losses())
-    path = os.path.join(_root("content"), "segments", f"{samples.NOON_MS * 1000:016d}-{uuid.hex()}.seg")
-    damaged = bytearray(_with_losses())
-    damaged[-700] ^= 1
-    _put(path, bytes(damaged))
-    info = describe_file(path, "closed", named=(uuid, 1))
-    assert isinstance(info, SegmentInfo)
-    os.unlink(path)
-    return [*found, section_of(info, bytes(damaged)).section.encode()]
-
-
-def read_content_of(data: bytes) -> bytes:
-    """Return the content of a whole packed file."""
-    return zstd.decompress(_split(data)[1], 1 << 24, "sample")
-
-
-def _fix_content(random: Random, data: bytes) -> bytes:
-    """Mutate a header as a value, and make its `size` fit."""
-    from faults.fuzz_mutate import mutated_value
-
-    try:
-        import io
-
-        stream = io.BytesIO(data)
-        header = cbor2.CBORDecoder(stream).decode()
-        body = data[stream.tell() :]
-        if random.random() < 0.6:
-            header = mutated_value(random, header)
-        if random.random() < 0.8:
-            header["size"] = len(body)
-        return dumps(header) + body
-    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError):
-        return data
-
-
-def _run_content(data: bytes) -> str:
-    stream = [data]
-
-    def read() -> list[tuple[object, list[tuple[int, bytes]]]]:
-        return [
-            (section.header, list(split_records(section, "content")))
-            for section in iter_content(lambda size: _take(stream, size), len(data), "content")
-        ]
-
-    found, refused = attempt(read)
-    if found is None:
-        return refused
-    encoded = b"".join(dumps(header) + b"".join(raw for _, raw in pairs) for header, pairs in found)
-    if encoded != data:
-        raise WrongValue("a content that is accepted and encodes otherwise")
-    from carobatch.contents import read_contents
-
-    stream[0] = data
-    contents = read_contents(lambda size: _take(stream, size), len(data), "content")
-    return f"{len(found)} sections, {sum(len(pairs) for _, pairs in found)} records, {len(contents.refused)} refused"
-
-
 def _payloads() -> list[bytes]:
     found = []
-    for data in (*_segments(), _with_losses()):
-        found += [data[start:end] for _, _, start, end in scan(data, _uuid(data)).records]
+    for data in (*_segments(), with_losses()):
+        found += [data[start:end] for _, _, start, end in scan(data, uuid_of(data)).records]
     return list(dict.fromkeys(found))[:24]
 
 
@@ -343,20 +222,6 @@ def _run_payload(data: bytes) -> str:
     return f"{refused or 'item'}; {bad[0][2]}"
 
 
-def _run_zstd(data: bytes) -> str:
-    import io
-
-    def read() -> bytes:
-        list(walk_frames(lambda at, size: data[at : at + size], len(data), "frame"))
-        return BoundedReader(io.BytesIO(data), 1 << 24, "frame").read(1 << 24)
-
-    found, refused = attempt(read)
-    one, _ = attempt(lambda: zstd.decompress(data, 1 << 24, "frame"))
-    if one is not None and one != found:
-        raise WrongValue("decompress and the bounded reader differ")
-    return refused or "read"
-
-
 def _locks() -> list[bytes]:
     with open(os.path.join(samples.journal(), "lanes", "0.lock"), "rb") as file:
         return [file.read(), b""]
@@ -374,10 +239,10 @@ def _run_lock(data: bytes) -> str:
         text = b"%s %016d %013d" % (found[0].hex().encode(), found[1], found[2])
         if data != text + b" %08x\n" % crc32(text):
             raise WrongValue("a lock text that is accepted and written otherwise")
-    root = _root("lock")
+    root = journal_root("lock")
     lanes = os.path.join(root, "lanes")
-    _put(os.path.join(lanes, "0.seg"), _segments()[0])
-    _put(os.path.join(lanes, "0.lock"), data)
+    put(os.path.join(lanes, "0.seg"), _segments()[0])
+    put(os.path.join(lanes, "0.lock"), data)
     before = len(list(JournalReader(root).records(events_only=True)))
     verify(root)
     kept, refused = attempt(lambda: _append(root)) if found or not _verifies(data) else (True, "")
@@ -401,10 +266,7 @@ def _append(root: str) -> bool:
 
 
 TARGETS = [
-    Target("segment", lambda: [*_segments(), _with_losses()], _run_segment, _fix_segment, tokens=_MARKS, runs=60),
-    Target("packed", _packed, _run_packed, _fix_packed, runs=60),
-    Target("packed-content", _contents, _run_content, _fix_content),
+    Target("segment", lambda: [*_segments(), with_losses()], _run_segment, _fix_segment, tokens=_MARKS, runs=60),
     Target("payload", _payloads, _run_payload, shape="cbor", tokens=_MARKS, runs=400),
-    Target("zstd", lambda: [_split(data)[1] for data in _packed()] + [_packed()[0]], _run_zstd),
     Target("lane-lock", _locks, _run_lock, _fix_lock, shape="lines", runs=60),
 ]
