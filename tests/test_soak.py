@@ -59,7 +59,6 @@ def test_the_copy_that_is_spoiled_below_was_good(copied):
     ("log", "problem"),
     [
         ("acked-0", "there and never answered for"),
-        ("accepted", "taken by the receiver, in no receipt and no intent"),
         ("ids", "accepted by a receipt, not by the receiver"),
     ],
 )
@@ -70,6 +69,13 @@ def test_a_log_that_lacks_its_beginning_is_noticed(copied, log, problem):
     with open(path, "wb") as file:
         file.write(data[16 if log == "ids" else ROW_BYTES :])
     assert any(found.startswith(problem) for found in problems(copied))
+
+
+def test_an_event_that_the_receiver_made_up_is_noticed(copied):
+    with open(f"{copied[1]}/ids", "ab") as file:
+        file.write(bytes(16) + bytes(range(16)))
+    words = "taken by the receiver, in no receipt, no intent and not evicted: 2"
+    assert problems(copied) == [words]
 
 
 def test_an_event_that_vanished_is_noticed(copied):

@@ -30,18 +30,21 @@ def settle(root: str, logs: str, writers: int) -> dict[str, Any]:
     told = sum(seen.claimed.values()) + sum(seen.carried.values())
     taken, copies = _ids_in(f"{logs}/ids")
     standing = {_raw(name) for intent in standing_intents(root) for name in intent.events()}
-    strange = {name for name in taken.difference(standing) if name}
+    strange = taken.difference(standing)
     missing = 0
     for name in _ids_of(accepted):
         missing += name not in taken
         strange.discard(name)
+    unknown = len(strange)
+    if strange:
+        strange.difference_update(_ids_of(evicted))
     rows = (
         ("answered for and nowhere", count(without(answered, found))),
         ("there and never answered for", count(without(found, answered))),
         ("answered for twice under one identity", repeated(answers)),
         ("read twice from the journal", len(seen.repeated)),
         ("accepted by a receipt, not by the receiver", missing),
-        ("taken by the receiver, in no receipt and no intent", len(strange)),
+        ("taken by the receiver, in no receipt, no intent and not evicted", len(strange)),
         ("losses told less files removed", told - count(evicted)),
     )
     return {
@@ -53,6 +56,7 @@ def settle(root: str, logs: str, writers: int) -> dict[str, Any]:
         "evicted_by_two": repeated(evictions),
         "evicted_after_delivery": count(accepted) - count(without(accepted, evicted)),
         "losses_told": told,
+        "evicted_and_taken_unknown": unknown - len(strange),
         "requests_repeated_events": copies,
         "problems": [f"{text}: {number:,}" for text, number in rows if number],
     }
