@@ -23,8 +23,9 @@ from carojournal.reader import JournalReader
 from carojournal.record import derive_event_id
 from faults import conservation
 from faults.dying import Lines
+from faults.model_accidents import Accidents
 from faults.model_receiver import Receiver
-from faults.model_world import CAP_BYTES, Event, Identity, World
+from faults.model_world import CAP_BYTES, Event, Identity
 
 __all__ = ["Batches", "Bundle"]
 
@@ -53,7 +54,7 @@ class Held:
     may: set[Identity] = field(default_factory=set)
 
 
-class Batches(World):
+class Batches(Accidents):
     """A world with a batch tool, a receiver and an importer."""
 
     def __init__(self, place: str, seed: int, writers: int = 3) -> None:
