@@ -56,6 +56,7 @@ class _Pattern:
     def __init__(self, name: str) -> None:
         spec = compile_event(name)
         self.fields: list[_Field | None] = []
+        self.labels: list[bytes] = []  # Keys, encoded.
         self.texts: list[bool] = []
         self.known: set[bytes | None] = {None}
         self.name = name
@@ -87,6 +88,7 @@ class _Pattern:
             if key != "generation":
                 return label + (re.escape(encode_text(name)) if key == "event" else b"%b%b" % _ENVELOPE[key])
             self.fields.append(None)
+            self.labels.append(_GENERATION)
             self.texts.append(False)
             return b"(" + label + b"(?>" + _UINT + b"))?+"
         kind = own_events.ALL_TYPES[own_events.ALL_EVENTS[name][1][key][0]]
@@ -99,13 +101,13 @@ class _Pattern:
             "score": _FLOAT,
         }.get(str(kind[0]), _TEXT)
         self.fields.append(field)
+        self.labels.append(encode_text(key))
         self.texts.append(kind[0] != "enum")
         return b"(" + label + b"(?>" + value + b"))" + (b"" if field[3] else b"?+")
 
     def learn(self, at: int, found: bytes) -> bool:
         """Judge a key with its value that has not occurred before; *at* is its place among the groups."""
-        field = self.fields[at]
-        key = encode_text(field[0]) if field else _GENERATION
+        field, key = self.fields[at], self.labels[at]
         value = _value(found[len(key) :])
         if field is None:
             good = type(value) is int and 1 <= value <= GENERATION_MAX and key + encode_int(value) == found
@@ -211,7 +213,8 @@ def parts_of(payload: bytes) -> Parts | None:
     groups = found.groups()
     envelope, fields = pattern.places
     parts = fields(groups)
-    if not pattern.accepts(payload[0], parts):
+    is_known = pattern.known.issuperset(parts) and payload[0] == pattern.full - parts.count(None)
+    if not is_known and not pattern.accepts(payload[0], parts):
         return None
     run, session, time = envelope(groups)
     return pattern.name, run, session, int.from_bytes(time, "big"), parts

@@ -31,6 +31,8 @@ EventText = tuple[str, str, str, str]
 
 _KNOWN_MAX = 8_192  # Texts kept of one event's parts.  Words are few; of numbers the frequent ones stay.
 _OWN = ("event", "timestamp", "session_id")
+_DAY_MS = 86_400_000
+_SECONDS = [f"{second:02d}." for second in range(60)]
 _LABEL_BYTES = len(encode_text("generation"))
 _MAJOR = 0x20  # Below that, the first byte of what CBOR encodes is that of a whole number.
 
@@ -100,10 +102,12 @@ def event_texts(records: "Iterable[Record]") -> "Iterator[EventText]":
         part = fields[layout.ordinal] if layout.ordinal >= 0 else None
         if part is not None:
             members = f',"generation_id":"{_generation(run, part[_LABEL_BYTES:])}"{members}'
-        text = sessions.get(session)
-        if text is None:
-            text = sessions[session] = session.hex()
-        yield event, _time(time_ms), text, members
+        if session not in sessions:
+            sessions[session] = session.hex()
+        day, within = divmod(time_ms, _DAY_MS)
+        minutes, milliseconds = divmod(within, 60_000)
+        time = f"{_minute(day, minutes)}{_SECONDS[milliseconds // 1_000]}{milliseconds % 1_000:03d}Z"
+        yield event, time, sessions[session], members
 
 
 def _slowly(record: "Record") -> EventText:
@@ -126,18 +130,6 @@ def _generation(run: bytes, ordinal: bytes) -> str:
     return generation_id(run, _number(ordinal))
 
 
-_DAY_MS = 86_400_000
-_TWO = [f"{number:02d}" for number in range(60)]
-
-
-@functools.lru_cache(maxsize=8)
-def _day(day: int) -> str:
-    return utc_text(day * _DAY_MS)[:10]
-
-
-def _time(time_ms: int) -> str:
-    """Return `utc_text` of a time that `Parts` can hold."""
-    day, within = divmod(time_ms, _DAY_MS)
-    seconds, milliseconds = divmod(within, 1_000)
-    minutes, second = divmod(seconds, 60)
-    return f"{_day(day)}T{_TWO[minutes // 60]}:{_TWO[minutes % 60]}:{_TWO[second]}.{milliseconds:03d}Z"
+@functools.lru_cache(maxsize=1_440)
+def _minute(day: int, minute: int) -> str:
+    return utc_text(day * _DAY_MS + minute * 60_000)[:17]

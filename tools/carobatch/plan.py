@@ -60,10 +60,10 @@ def pending(
             for record in reader.of_group(group, streams):
                 if done and _holds(done, record.seq):
                     continue
-                record.parts = parts_of(record.payload)  # Recognised is checked; the others are looked at one by one.
-                if record.parts is None and (b"frecord" in record.payload or refusals(record.payload)):
+                record.parts = parts = parts_of(record.payload)  # Recognised is checked; others are looked at closely.
+                if parts is None and (b"frecord" in record.payload or refusals(record.payload)):
                     continue
-                if sessions is not None and session_of(record) not in sessions:
+                if sessions is not None and (parts[2] if parts else session_of(record)) not in sessions:
                     continue
                 yield record
     finally:
