@@ -104,9 +104,15 @@ class Outbox:
         self.root = root
         self._sent_bytes_max = sent_bytes_max
         self._moved = False
+        self.written = 0  # Bytes of intents and receipts, by this object.
 
     def _path(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
+
+    def _keep(self, path: str, value: dict[str, object]) -> None:
+        data = sent.encode_map(value)
+        write_file(path, data, overwrite=True, error=JournalIOError)
+        self.written += len(data)
 
     def write(self, batch: Batch, request: Request, sink: "Sink", consent_ms: int, now_ms: int) -> Intent:
         """Make the intent durable and return it."""
@@ -129,7 +135,7 @@ class Outbox:
         }
         path = self._path(sent.OUTBOX, f"{batch.id.hex()}.cbor")
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        write_file(path, sent.encode_map(value), overwrite=True, error=JournalIOError)
+        self._keep(path, value)
         return Intent(path, value, batch.events)
 
     def intents(self) -> list[Intent]:
@@ -173,7 +179,7 @@ class Outbox:
         }
         path = _receipt_path(self.root, intent.batch)
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        write_file(path, sent.encode_map(receipt), overwrite=True, error=JournalIOError)
+        self._keep(path, receipt)
         self._move(intent, now_ms)
 
     def _move(self, intent: Intent, at_ms: int) -> None:

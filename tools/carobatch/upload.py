@@ -108,6 +108,7 @@ class Upload:
         self._tries = timing.load_tries(job.root)
         self._consent_ms = 0
         self._limit = job.events_max
+        self._look_at = 0
         self._suspects: list[tuple[Batch, int]] = []
         self._sessions: frozenset[bytes] = frozenset()
 
@@ -303,7 +304,12 @@ class Upload:
 
     def _is_tight(self) -> bool:
         """Tell whether the spool is full, so that copies and receipts must not add up before what was sent goes."""
-        return sum(size for _, _, size in spool.usage(self.job.root)) > self.job.cap_bytes
+        if self._outbox.written < self._look_at:
+            return False
+        room = self.job.cap_bytes - sum(size for _, _, size in spool.usage(self.job.root))
+        # A look takes time with every file: not before half of the room that is left now is written.
+        self._look_at = self._outbox.written + max(room, 0) // 2
+        return room < 0
 
     def _tidy(self, *, whole: bool = False) -> None:
         """Reclaim what is accounted for, fold receipts, bound the copies; *whole*: look at files not read, too."""
