@@ -23,7 +23,7 @@ from carobatch import quarantine
 from carobatch.merge import day_and_consent, merge_small
 from carobatch.seal import seal_idle_lanes
 from carobatch.sections import section_of
-from carobatch.spared import spared
+from carobatch.spared import is_there, spared
 from carobatch.store import SECTIONS_MAX, PackedStore
 from carobatch.sweep import sweep
 from carojournal.durable import sync_directory
@@ -134,7 +134,7 @@ def _read(info: "SegmentInfo", done: Compaction) -> "Sectioned | None":
 def _pack_spared(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Sectioned]]", done: Compaction) -> None:
     """Pack what of *batch* is still there: a copy of an evicted segment would be lost a second time."""
     with spared(root, [info.segment for info, _ in batch]):
-        here = [(info, found) for info, found in batch if os.path.exists(info.path)]
+        here = [(info, found) for info, found in batch if is_there(info.path)]
         if here:
             _pack(root, store, here, done)
 

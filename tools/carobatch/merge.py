@@ -5,12 +5,11 @@ oldest part and replaces it in one rename; the other parts go afterwards.  A kil
 all lie in the merged file too: the next run finds them equal and removes them.
 """
 
-import os
 from typing import TYPE_CHECKING
 
 from carobatch import quarantine
 from carobatch.sections import Sectioned, recheck_section
-from carobatch.spared import spared
+from carobatch.spared import is_there, spared
 from carobatch.store import SECTIONS_MAX
 from carojournal.errors import DamagedData
 
@@ -99,7 +98,7 @@ def _merge(store: "PackedStore", batch: "list[Inventory]", problems: Problems) -
         return 0
     segments: list[bytes] = [row["segment"] for inventory in batch for row in inventory.sections]  # type: ignore[misc]
     with spared(store.root, segments):
-        here = [inventory for inventory in batch if os.path.exists(inventory.path)]
+        here = [inventory for inventory in batch if is_there(inventory.path)]
         return _merge_spared(store, here, problems) if len(here) > 1 else 0
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from carojournal.record import Record
 
-__all__ = ["NOTE", "spared", "still_there"]
+__all__ = ["NOTE", "is_there", "spared", "still_there"]
 
 NOTE = "spared.tmp"  # No intent: readers of the outbox pass over names that end so.
 _TRIES = 4_000  # Two seconds; making room takes a millisecond.
@@ -60,11 +60,11 @@ def still_there(root: str, records: "Sequence[Record]") -> "Sequence[Record]":
     What was evicted is recorded as lost; to send it all the same would count it twice.  Raises JournalBusy, OSError.
     """
     _wait(root)
-    gone = {path for path in {record.path for record in records} if not _is_there(path)}
+    gone = {path for path in {record.path for record in records} if not is_there(path)}
     return [record for record in records if record.path not in gone] if gone else records
 
 
-def _is_there(path: str) -> bool:
+def is_there(path: str) -> bool:
     """Tell whether the file is there.  Raises OSError where that cannot be told."""
     try:
         os.stat(path)

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from faults import conservation
 from faults.place import Place
 from faults.templates import Templates
 
@@ -155,7 +156,12 @@ def _is_reclaimed(place: Place) -> bool:
 
 
 def _is_sent(place: Place) -> bool:
-    return not _names(os.path.join(place.root, "outbox")) and not _names(os.path.join(place.root, "segments"))
+    """Tell whether receipts account for every event; a delivered file that could not be removed is so next time."""
+    from carobatch.deliveries import accounted
+
+    done = conservation.joined(accounted(place.root))
+    kept = conservation.survey(place.root).present
+    return not _names(os.path.join(place.root, "outbox")) and not conservation.without(kept, done)
 
 
 def _is_cleared(place: Place) -> bool:
