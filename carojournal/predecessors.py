@@ -1,9 +1,10 @@
-"""Loss records that are still asked for: of a segment that a kept one names as its predecessor.
+"""Loss records that are still asked for: of a segment that another names as its predecessor, or will.
 
 An evicted segment's own loss records are summed up in the record of its eviction, and their names are gone.  Mostly
 nobody asks for them any more, because what followed the named segment was evicted too.  But a batch under way spares
-old segments, and after a clock was set back the newest go first: then `verify` would miss the predecessor of a segment
-that stayed.  So such a record is copied, word for word, and not summed.
+old segments, after a clock was set back the newest go first, and a lane that rests names its last segment in its lock
+file until the next one takes it for its predecessor: then `verify` would miss it.  So such a record is copied, word for
+word, and not summed.
 """
 
 import os
@@ -27,7 +28,7 @@ _NAMES = (
 
 
 def heads(root: str, names: "list[tuple[str, str]]") -> bytes:
-    """Return the beginnings of the segment files *names* (folder, name), of packed ones the whole inventory."""
+    """Return the beginnings of segments and lock files *names* (folder, name), of packed files the whole inventory."""
     found = []
     for folder, name in names:
         try:
@@ -53,7 +54,7 @@ def take_asked_for(path: str, segment: bytes, carried: dict[str, list[int]], kno
     """
     kept = []
     for loss in _losses(path, segment):
-        if _NAMES + loss["segment"] not in known:
+        if _NAMES + loss["segment"] not in known and loss["segment"].hex().encode() not in known:
             continue
         sums = {row["reason"]: [row["segments"], row["events"], row["bytes"]] for row in loss["carried"]}
         own = [1, loss["events"], loss["bytes"]]

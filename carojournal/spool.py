@@ -160,6 +160,8 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
                 opened.append((folder, name))
                 total += max(size, segment_limit(cap_bytes, int(name[:-4])) if name[:-4].isdigit() else 0)
             continue
+        if folder == "lanes":
+            opened.append((folder, name))  # A lock file, which names the segment that its lane had last.
         total += size
         if folder in ("segments", "packed") and not name.endswith(".tmp"):
             candidates.append((name[:16], folder != "packed", name, folder, size))

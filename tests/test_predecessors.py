@@ -6,6 +6,7 @@ import pytest
 from carobatch_journals import fill, squeezed
 
 from carojournal import spool
+from carojournal.lanes import Lane
 from carojournal.reader import JournalReader
 from carojournal.recovery import verify
 
@@ -49,6 +50,22 @@ def test_a_clock_that_was_set_back_makes_no_gap(tmp_path, clock, step_ms):
             report = verify(root)
             assert (report.exit_code, report.gaps) == (0, [])
             assert report.events + lost(root) == made
+
+
+def test_a_lane_that_rested_finds_its_predecessor_accounted_for(tmp_path, clock):
+    root = str(tmp_path / "journal")
+    made = 0
+    with squeezed(root, clock, CAP_BYTES) as journal:
+        for _ in range(2):
+            made += len(fill(journal, clock, 2_000, 1))
+            other = Lane(root, 0, CAP_BYTES, os.urandom)
+            assert other.acquire()
+            made += len(fill(journal, clock, 5, 1))
+            other.close()
+            report = verify(root)
+            assert (report.exit_code, report.gaps) == (0, [])
+            assert report.events + lost(root) == made
+    assert "1.lock" in os.listdir(os.path.join(root, "lanes"))
 
 
 def test_what_nobody_asks_for_is_summed(tmp_path, clock):
