@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
+DOTS_MAX = 1_000  # In a line: tomllib takes quadratic time for a dotted key, half a minute for one of 80 kB.
 LEGACY = {"first_run": "no longer used: the recorded answer decides whether to ask"}
 
 
@@ -68,6 +69,8 @@ def _parse(path: str, *, trusted: bool = False) -> dict[str, object]:
     data = _read(path, trusted=trusted)
     if data is None:
         return {}
+    if any(line.count(b".") > DOTS_MAX for line in data.splitlines()):
+        raise _Unreadable("a line with more dots than any key needs")
     try:
         return tomllib.loads(data.decode())
     except UnicodeDecodeError:

@@ -382,3 +382,11 @@ def test_explain_agrees_with_resolve(home, tmp_path):
 def test_an_unknown_key_is_named_only_if_it_looks_like_a_mistyped_one(files, key, shown):
     notes = files(f"[telemetry]\n{key} = 1\n").notes
     assert [note.partition("[telemetry] ")[2] for note in notes] == [f"{shown}: unknown key, ignored"]
+
+
+def test_a_key_of_very_many_parts_is_refused_at_once(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"a." * 400_000 + b"a = 1\n")
+    settings = load(str(path), "")
+    assert settings.problems == (f"{path}: a line with more dots than any key needs",)
+    assert settings.policy("beta").mode == "off"
