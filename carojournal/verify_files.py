@@ -129,7 +129,8 @@ def _snapshot(path: str, data: bytes) -> list[Damage]:
 def _lock(path: str, opened: SegmentInfo | None) -> list[Damage]:
     """Judge a lock file; an empty one is new, or was emptied by `clear`, and one that is held is being used.
 
-    One that still says what it said before the lane's segment began is what a crash between the two leaves.
+    One that still says what it said before the lane's segment began is what a crash between the two leaves, an empty
+    one also what a `clear` leaves that could not take the segment away.
     """
     segment = opened.segment if opened else None
     for _ in range(2):
@@ -146,7 +147,7 @@ def _lock(path: str, opened: SegmentInfo | None) -> list[Damage]:
         if not _is_free(path):
             return []
     before = opened.previous[0] if opened and opened.previous else None
-    torn = opened is not None and (not data or named is not None) and (named[0] if named else None) == before
+    torn = opened is not None and (not data or (named is not None and named[0] == before))
     return [Damage(path, 0, len(data), "lock" if named is None else "lock_names", torn=torn)]
 
 

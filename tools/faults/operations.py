@@ -109,7 +109,11 @@ def _paths(folder: str) -> list[str]:
 
 def _consent(_: Place, __: Told) -> int:
     """Answer the question on a terminal of our own."""
-    ours, theirs = pty.openpty()
+    pair: list[int] = []
+    code = _guarded(lambda: pair.extend(pty.openpty()))
+    if code:
+        return code
+    ours, theirs = pair
     os.write(ours, b"yes\n")
     with open(theirs, "w", encoding="utf-8", closefd=False) as stream:
         from carojournal.config import load_for
