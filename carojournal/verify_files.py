@@ -32,7 +32,6 @@ REASONS = {
 }
 
 RECEIPT_BYTES_MAX = 16_777_216
-_CRC_BYTES = 8
 _ACKS = "acks.json"
 _UUID_DIGITS = 32
 _RECEIPTS = (".cbor", ".json")
@@ -90,9 +89,7 @@ def _identity(path: str, data: bytes) -> list[Damage]:
         return [Damage(path, 0, len(data), "line")]  # It appears whole or not at all.
     # A last line that never got its newline is what a crash leaves; the next append begins a new one.
     return [
-        Damage(path, at, len(text), "line", torn=at + len(text) + 1 + _CRC_BYTES >= len(data) and data[-1:] != b"\n")
-        for at, text, holds in _lines(data)
-        if not holds
+        Damage(path, at, len(text), "line", torn=_is_torn(data, at)) for at, text, holds in _lines(data) if not holds
     ]
 
 
@@ -107,6 +104,12 @@ def _requests(path: str, data: bytes) -> list[Damage]:
             counts[words[1]] = counts.get(words[1], 0) - 1
     torn = not data.strip(b"\n") or any(counts.values())
     return _identity(path, data) or ([Damage(path, 0, len(data), "line", torn=True)] if torn else [])
+
+
+def _is_torn(data: bytes, at: int) -> bool:
+    """Tell whether the line at *at* never got its end: every append begins and ends with a newline."""
+    end = data.find(b"\n", at)
+    return end < 0 or (data[at - 2 : at] == b"\n\n" and end + 1 < len(data) and data[end + 1 : end + 2] != b"\n")
 
 
 def _drops(path: str, data: bytes) -> list[Damage]:

@@ -14,6 +14,7 @@ from test_scan import edited, edits
 
 from carobatch.ledger import Ledger
 from carojournal import Journal
+from carojournal.identity import line
 from carojournal.recovery import (
     CLEAN,
     DAMAGED,
@@ -336,6 +337,10 @@ def test_half_written_line_of_the_identity_file_is_torn(tree):
     identity(tree, b"carojournal 1")
     with (tree / "journal").open("ab") as file:
         file.write(b"\nsession 2026-")
+    report = verify(str(tree))
+    assert (report.exit_code, [item.offset for item in report.torn]) == (TORN, [25])
+    with (tree / "journal").open("ab") as file:
+        file.write(b"\n" + line("rotate 1790000000000"))
     report = verify(str(tree))
     assert (report.exit_code, [item.offset for item in report.torn]) == (TORN, [25])
 
