@@ -51,6 +51,7 @@ SEGMENT_AGE_MS_MAX = 6 * 3_600_000  # A lane that is never idle still hands its 
 _OVERTIME = 4  # A segment may outgrow its limit by this fraction while somebody else makes room.
 _DAY_MS = 86_400_000
 _TAIL_BYTES = 4_096  # One read that holds the last record of every event in the schema.
+_SEAL = b"frecorddseal"  # The key and value that make a record a seal.
 _TAKE = LOCK_EX | LOCK_NB
 _OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -81,6 +82,7 @@ class Lane:
         "_previous",
         "_random",
         "_root",
+        "_sealed",
         "_segment",
         "_seq",
         "_size",
@@ -109,9 +111,13 @@ class Lane:
         self.limit = segment_limit(cap_bytes, self.number)
 
     def _forget(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            try:  # noqa: SIM105 - contextlib is not on the hot path
+                os.close(descriptor)
+            except OSError:
+                pass  # Closed all the same; what was written was judged when it was written.
+        self._sealed = False
         self._segment = NO_SEGMENT
         self._size = self._inode = self._device = -1
         self._seq = 0
@@ -176,7 +182,10 @@ class Lane:
             self._seq = first + len(payloads)
             return segment, first
         finally:
-            flock(self._lock, LOCK_UN)
+            try:  # noqa: SIM105 - as above
+                flock(self._lock, LOCK_UN)
+            except OSError:
+                pass  # What is written is written; while we keep the lock, others take other lanes.
 
     def _write(self, data: bytes, *, sync: bool) -> None:
         """Append *data*, or leave the file as it was."""
@@ -191,6 +200,8 @@ class Lane:
                 _sync(self._descriptor)
         except (OSError, carojournal.errors.JournalIOError):
             os.ftruncate(self._descriptor, before)
+            if sync:
+                self._forget()  # A descriptor on which a sync has failed is not synced again: its pages may be gone.
             raise
         self._size = before + len(data)
 
@@ -203,8 +214,15 @@ class Lane:
             raise carojournal.errors.LaneLost from None
         if (ours.st_ino, ours.st_dev) != (there.st_ino, there.st_dev):
             raise carojournal.errors.LaneLost
-        if self._catch_up():
-            return
+        try:
+            if not self._catch_up():
+                self._look(now_ms)
+        except BaseException:
+            self._forget()  # Half of it is known: the next append must not take that for all.
+            raise
+
+    def _look(self, now_ms: int) -> None:
+        """Open what the lane holds now."""
         self._forget()
         named = self._read_lock()
         try:
@@ -235,8 +253,8 @@ class Lane:
             self.rotate(damaged=True)
             return
         self._seq = seq + 1
-        if not self._is_ours():
-            self.rotate()
+        if self._sealed or not self._is_ours():
+            self.rotate()  # Whoever sealed it died before it was closed; nothing follows a seal.
 
     def _catch_up(self) -> bool:
         """Go on behind what another process appended to the segment that is open here; False if it is not that."""
@@ -248,7 +266,7 @@ class Lane:
             return False
         self._size = status.st_size
         seq = self._last_seq()
-        if seq is None:
+        if seq is None or self._sealed:
             return False
         self._seq = seq + 1
         return True
@@ -294,6 +312,7 @@ class Lane:
                 return None
             if found is None or (alone and b"gsegmentP" + self._segment not in data[found[1] : found[2]]):
                 return None  # A header's checksum holds under any uuid: it must also say the one that we think it has.
+            self._sealed = _SEAL in data[found[1] : found[2]]
             return found[0]
         return None
 
@@ -362,7 +381,10 @@ class Lane:
     def _name_segment(self) -> None:
         """Write into the lock file which segment the lane has; the header says the same, so failing costs nothing."""
         text = b"%b %016d %013d" % (self._segment.hex().encode(), self._created_us, self._consent_ms)
+        data = b"%b %08x\n" % (text, crc32(text))
         try:
-            os.pwrite(self._lock, b"%b %08x\n" % (text, crc32(text)), 0)
+            done = os.pwrite(self._lock, data, 0)
+            if done != len(data):
+                os.pwrite(self._lock, data[done:], done)
         except OSError:
             return

@@ -12,8 +12,10 @@ import pytest
 import segments_by_hand as by_hand
 from faults_by_hand import FaultAt
 
+from carobatch.seal import seal_idle_lanes
 from carojournal import Journal, drops, frame
 from carojournal.errors import CorruptRecord
+from carojournal.recovery import verify
 
 START = {"caro_version": "1.1.0", "os": "linux"}
 NUMBERS = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.EROFS, errno.EACCES]
@@ -217,3 +219,65 @@ def test_without_a_descriptor_for_the_module_that_counts_the_event_is_counted_in
         assert journal.record("session_end", session_duration_ms=1)
     subprocess.run([sys.executable, "-c", code, root], check=True, env=environ)
     assert drops.read_counts(root)[0]["drop descriptors"] == 1
+
+
+def test_nothing_follows_a_seal_whose_writer_died_before_the_segment_was_closed(home, root, clock, monkeypatch):
+    with Journal.open(clock=clock, admin="/nonexistent") as running:
+        assert running.record("session_start", **START)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError(5, "killed")))
+            with pytest.raises(OSError, match="killed"):
+                seal_idle_lanes(root, clock.now_ms + 10**12, 0)
+        assert running.record("session_start", **START)  # A host that has the segment open,
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError(5, "killed")))
+        with pytest.raises(OSError, match="killed"):
+            seal_idle_lanes(root, clock.now_ms + 10**12, 0)
+    with Journal.open(clock=clock, admin="/nonexistent") as other:  # and one that has not.
+        assert other.record("session_start", **START)
+    assert verify(root).exit_code == 0
+    assert len(os.listdir(f"{root}/segments")) == 2
+
+
+def test_a_descriptor_on_which_a_sync_has_failed_is_not_synced_again(home, root, clock, monkeypatch):
+    synced = []
+
+    def sync(descriptor):
+        synced.append(os.fstat(descriptor).st_ino)
+        if len(synced) == 1:
+            held.append(os.dup(descriptor))  # Keeps its number from being given to the next one.
+            raise OSError(5, "Input/output error")
+
+    held = []
+    monkeypatch.setattr("carojournal.lanes._sync", sync)
+    with Journal.open(clock=clock, admin="/nonexistent", durability="each") as journal:
+        assert not journal.record("session_start", **START)
+        (lane,) = journal._lanes
+        assert lane._descriptor == -1
+        assert journal.record("session_start", **START)
+    assert len(by_hand.events(root)) == 1
+    os.close(held[0])
+
+
+@pytest.mark.parametrize("name", ["pread", "close"])
+def test_a_lane_that_could_not_be_read_or_closed_costs_one_event_at_most(home, root, clock, monkeypatch, name):
+    with Journal.open(clock=clock, admin="/nonexistent") as before:
+        assert before.record("session_start", **START)
+    clock.advance(7 * 3_600_000)  # The segment that is found there has to be closed.
+    call, failed = getattr(os, name), []
+
+    def fails_once(descriptor, *rest):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        done = call(descriptor, *rest)
+        if not failed and path.endswith(".seg"):
+            failed.append(path)
+            raise OSError(5, "Input/output error")
+        return done
+
+    with Journal.open(clock=clock, admin="/nonexistent") as journal, monkeypatch.context() as patched:
+        patched.setattr(os, name, fails_once)
+        answers = [journal.record("session_start", **START) for _ in range(3)]
+    assert failed
+    assert answers == [name == "close", True, True]
+    assert verify(root).exit_code == 0
+    assert len(by_hand.events(root)) == 1 + sum(answers)
