@@ -58,7 +58,7 @@ def _fix_lines(random: Random, data: bytes) -> bytes:
 
 def _is_well_formed(data: bytes) -> bool:
     """Tell whether the pseudonym is there, and every line whose checksum holds has an id where one must stand."""
-    ids = [words.rpartition(b" ")[2] for key in (b"journal ", b"session ") for words in good_words(data, key)]
+    ids = good_words(data, b"journal ") + [words[11:] for words in good_words(data, b"session ")]
     whole = all(re.fullmatch(rb"[0-9a-f]{32}", found) for found in ids)
     return whole and bool(good_words(data, b"journal "))
 
