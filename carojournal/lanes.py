@@ -74,6 +74,7 @@ class Lane:
         "_created_us",
         "_descriptor",
         "_device",
+        "_findable",
         "_from_ms",
         "_inode",
         "_lock",
@@ -117,7 +118,7 @@ class Lane:
                 os.close(descriptor)
             except OSError:
                 pass  # Closed all the same; what was written was judged when it was written.
-        self._sealed = False
+        self._sealed = self._findable = False
         self._segment = NO_SEGMENT
         self._size = self._inode = self._device = -1
         self._seq = 0
@@ -178,6 +179,9 @@ class Lane:
             ) and self._turn_over(now_ms, consent_ms, size):
                 segment, first = self._segment, self._seq
                 data = _records(segment, first, payloads)
+            if sync and not self._findable:
+                carojournal.rotation.sync_names(self._root)
+                self._findable = True
             self._write(data, sync=sync)
             self._seq = first + len(payloads)
             return segment, first

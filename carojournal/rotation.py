@@ -25,6 +25,7 @@ __all__ = [
     "encode_header",
     "encode_start",
     "read_header",
+    "sync_names",
 ]
 
 WRITER = "carojournal/0.1.0"
@@ -105,3 +106,19 @@ def close_idle(root: str, number: int, cap_bytes: int, now_ms: int, random: "Cal
             continue
         finally:
             other.close()
+
+
+def sync_names(root: str) -> None:
+    """Make durable where a lane's segments are to be found, which a sync of a file alone need not do.
+
+    Where closed segments go comes first: none must be nowhere.  Raises OSError.
+    """
+    for path in (f"{root}/segments", f"{root}/lanes", root, os.path.dirname(root)):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            continue  # The folder above the root need not be readable to us.
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
