@@ -154,10 +154,9 @@ def clear(root: str, now_ms: int, *, remove_root: bool, random: "Callable[[int],
         held.enter_context(_no_migration(root))
         sent, requests = _was_sent(root), _pending(root)
         close_lanes(root, now_ms, random, forget=True)
-        if not remove_root:
-            with contextlib.suppress(JournalIOError, FileNotFoundError):
-                # Without the line goes as well: a disk so full that it has no place must not keep all that is on it.
-                deletion.note(root, f"clearing {now_ms}")
+        with contextlib.suppress(JournalIOError, FileNotFoundError):
+            # Without the line goes as well: a disk so full that it has no place must not keep all that is on it.
+            deletion.note(root, f"clearing {now_ms}")
         _remove(root, gone, *ORDER)
         if remove_root:
             _remove_root(root)
@@ -201,7 +200,10 @@ def _replace_identity(root: str, now_ms: int, random: "Callable[[int], bytes]") 
 
 
 def _remove_root(root: str) -> None:
-    """Remove all that is left of ours but requests that wait.  Raises OSError for what cannot be removed."""
+    """Remove all that is left of ours but requests that wait, the identity when all else is gone.
+
+    Raises OSError, JournalIOError for what cannot be removed.
+    """
     try:
         locks = [f"lanes/{name}" for name in os.listdir(os.path.join(root, "lanes")) if name.endswith(".lock")]
     except (FileNotFoundError, NotADirectoryError):
@@ -214,7 +216,13 @@ def _remove_root(root: str) -> None:
             os.unlink(os.path.join(root, name))
     for folder in ("segments", "lanes"):
         clear_files.remove_folders(os.path.join(root, folder), itself=True)
+    for folder in filter(None, ORDER):
+        if os.path.lexists(os.path.join(root, folder)):
+            raise JournalIOError("remove", os.path.join(root, folder), errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(root, IDENTITY))
-    with contextlib.suppress(OSError):
+    try:
         os.rmdir(root)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # Requests that wait, and what is not ours.
+            raise
