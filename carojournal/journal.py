@@ -44,6 +44,12 @@ _STARTS_GENERATION = "command_generated"
 _FOLLOWS_GENERATION = ("command_executed", "safety_triggered")
 
 
+def _ids(lines: "list[bytes]") -> "list[bytes]":
+    """Return the ids (16 bytes) of those *lines* that are one: others verify and are none of ours."""
+    hexadecimal = b"0123456789abcdef"
+    return [bytes.fromhex(words.decode()) for words in lines if len(words) == 32 and not words.strip(hexadecimal)]
+
+
 def _read_ids(root: str, today: str) -> "tuple[bytes, bytes, tuple[int, int]] | None":
     """Return the journal's pseudonym, *today*'s session id, and (inode, bytes) of the identity file that has them.
 
@@ -58,12 +64,12 @@ def _read_ids(root: str, today: str) -> "tuple[bytes, bytes, tuple[int, int]] | 
         data = os.read(descriptor, min(status.st_size, IDENTITY_BYTES_MAX))
     finally:
         os.close(descriptor)
-    names = good_words(data, b"journal ")
-    sessions = good_words(data, b"session %b " % today.encode(), max(data.rfind(b"\nrotate "), 0))
-    if not names or not sessions or len(names[0]) != 32 or len(sessions[0]) != 32:
+    names = _ids(good_words(data, b"journal "))
+    sessions = _ids(good_words(data, b"session %b " % today.encode(), max(data.rfind(b"\nrotate "), 0)))
+    if not names or not sessions:
         return None
     seen = (status.st_ino, status.st_size)
-    return bytes.fromhex(names[0].decode()), bytes.fromhex(sessions[0].decode()), seen
+    return names[0], sessions[0], seen
 
 
 class Journal:

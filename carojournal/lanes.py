@@ -295,7 +295,9 @@ class Lane:
         """Return (segment, created, consent) as the lock file names them, or None if it does not verify."""
         text, _, crc = os.pread(self._lock, 128, 0).rstrip(b"\n").rpartition(b" ")
         words = text.split(b" ")
-        if crc != b"%08x" % crc32(text) or len(words) != 3:
+        if crc != b"%08x" % crc32(text) or [len(word) for word in words] != [32, 16, 13]:
+            return None
+        if words[0].strip(b"0123456789abcdef") or not (words[1] + words[2]).isdigit():
             return None
         return bytes.fromhex(words[0].decode()), int(words[1]), int(words[2])
 
