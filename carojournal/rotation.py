@@ -95,7 +95,9 @@ def close_idle(root: str, number: int, cap_bytes: int, now_ms: int, random: "Cal
             status = os.lstat(f"{folder}/{name}")
         except FileNotFoundError:
             continue
-        if 0 <= now_ms - status.st_mtime_ns // 1_000_000 <= LANE_IDLE_MS_MAX:
+        # Of the future is only what a clock that was set back left: since *now_ms*, when this append began, others have
+        # gone on appending.
+        if abs(now_ms - status.st_mtime_ns // 1_000_000) <= LANE_IDLE_MS_MAX:
             continue
         other = Lane(root, int(stem), cap_bytes, random)
         try:

@@ -183,6 +183,22 @@ def test_idle_lanes_are_closed_when_a_segment_is_started(small, root, clock, gen
     assert not os.path.exists(f"{root}/lanes/5.seg")
 
 
+@pytest.mark.parametrize(("ahead_ms", "stays"), [(1, True), (rotation.LANE_IDLE_MS_MAX + 1, False)])
+def test_a_lane_that_somebody_appends_to_at_this_moment_is_none_of_the_future(
+    small, root, clock, generated, ahead_ms, stays
+):
+    """Its last append may be later than the beginning of the one that starts a segment."""
+    fill(small, clock, 1, generated)
+    lane = lanes.Lane(root, 5, CAP, os.urandom)
+    lane.append([cbor.encode_map({"event": "x"})], clock.now_ms, 0, sync=False)
+    lane.close()
+    inode = os.stat(f"{root}/lanes/0.seg").st_ino
+    while os.stat(f"{root}/lanes/0.seg").st_ino == inode:
+        os.utime(f"{root}/lanes/5.seg", ns=(0, (clock.now_ms + 1 + ahead_ms) * 1_000_000))
+        fill(small, clock, 1, generated)
+    assert os.path.exists(f"{root}/lanes/5.seg") == stays
+
+
 @pytest.mark.parametrize("cap", [400_000, 1_000_000, 10_000_000, 10**9])
 def test_all_lanes_together_fit_any_cap(cap):
     assert sum(policy.segment_limit(cap, lane) for lane in range(lanes.LANES_MAX)) <= cap
