@@ -12,7 +12,7 @@ from carojournal import Journal
 # Time decides no test: neither how long an example takes nor how long it takes to make one.
 settings.register_profile("carojournal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("carojournal")
-# Where a shell started the tests in the background SIGINT is ignored, and every program that a test starts inherits that.
+# Where a shell started the tests in the background SIGINT is ignored, and what a test starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NOON_MS = 1_790_000_000_000 // 86_400_000 * 86_400_000 + 43_200_000  # Noon UTC of some day in 2026.
