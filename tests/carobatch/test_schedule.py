@@ -12,6 +12,7 @@ from uploads import carobatch
 
 from carobatch import schedule
 from carobatch.scheduler import Plan, open_scheduler
+from carojournal.errors import JournalUnavailable
 
 COMMAND = ["/opt/my venv/bin/carobatch", "run", "--dir", "/home/a b/100% $HOME"]
 OTHERS = "MAILTO=me\n# a comment\n5 4 * * * backup --all\n"
@@ -26,7 +27,7 @@ class Crontab:
     def __call__(self, words, given=None, **_options):
         self.calls.append(words)
         if words == ["crontab", "-l"]:
-            return (1, "") if self.text is None else (0, self.text)
+            return (1, "no crontab for me\n") if self.text is None else (0, self.text)
         self.text = None if words == ["crontab", "-r"] else given
         return 0, ""
 
@@ -79,6 +80,29 @@ def test_an_entry_in_the_middle_stays_there(tmp_path):
     entry.install()
     entry.remove()
     assert crontab.text == OTHERS + OTHERS
+
+
+@pytest.mark.parametrize("verb", ["install", "remove", "installed"])
+def test_a_crontab_that_cannot_be_read_is_left_alone(tmp_path, monkeypatch, verb):
+    """Taken for empty, it would be replaced by our one line."""
+    program = tmp_path / "crontab"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = -l ] || : > "$0.written"\necho "you are not allowed to use it" >&2\nexit 1\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(JournalUnavailable, match="left alone"):
+        getattr(open_scheduler("cron", plan(tmp_path)), verb)()
+    assert not os.path.exists(f"{program}.written")
+
+
+def test_the_real_crontab_says_that_there_is_none(tmp_path):
+    """The words by which an empty crontab is known are those of the program that is installed here."""
+    whose = [] if os.geteuid() else ["-u", "nobody"]
+    said = subprocess.run(
+        ["crontab", *whose, "-l"], capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+    )
+    assert said.returncode == 0 or "no crontab" in said.stderr
 
 
 def test_launchd(tmp_path):

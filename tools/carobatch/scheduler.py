@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from carobatch import schedule
@@ -18,15 +19,22 @@ _TIMEOUT_S = 30
 
 
 def _call(words: list[str], given: str | None = None, *, checked: bool = True) -> tuple[int, str]:
+    """Run a program; return its exit code and what it printed, on stderr if the code is not 0.
+
+    Raises JournalUnavailable if it cannot be run, and with *checked* for any other code than 0.
+    """
+    environ = {**os.environ, "LC_ALL": "C"}  # What is said is looked at.
     try:
-        done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            words, input=given, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=environ
+        )
     except FileNotFoundError:
         raise JournalUnavailable(f"there is no {words[0]} on this machine") from None
     except subprocess.TimeoutExpired:
         raise JournalUnavailable(f"{words[0]} does not answer") from None
     if checked and done.returncode:
         raise JournalUnavailable(f"{words[0]} exits {done.returncode}")
-    return done.returncode, done.stdout
+    return done.returncode, done.stderr if done.returncode else done.stdout
 
 
 class Plan:
@@ -56,7 +64,11 @@ class Cron:
 
     def _read(self) -> str:
         code, text = self._call(["crontab", "-l"], checked=False)
-        return text if code == 0 else ""  # Without a crontab it exits 1.
+        if code == 0:
+            return text
+        if "no crontab" not in text.lower():  # What could not be read must not be taken for empty, and replaced.
+            raise JournalUnavailable(f"crontab -l exits {code}: your crontab cannot be read, and was left alone")
+        return ""
 
     def text(self) -> str:
         """Return the entry."""
@@ -82,16 +94,16 @@ class Cron:
             self._call(["crontab", "-"] if after else ["crontab", "-r"], after or None)
 
 
-class _Files:
+class _Files(ABC):
     """Entries that are files of ours."""
 
     def __init__(self, plan: Plan, call: "Callable[..., tuple[int, str]]" = _call) -> None:
         self._plan = plan
         self._call = call
 
+    @abstractmethod
     def files(self) -> dict[str, bytes]:
         """Return path -> content."""
-        raise NotImplementedError
 
     def text(self) -> str:
         """Return the entry, each file under its path."""
