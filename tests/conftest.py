@@ -65,3 +65,11 @@ def journal(root, clock):
 def generated():
     """A full command_generated event."""
     return dict(GENERATED)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """An empty journal's folders."""
+    for folder in ("lanes", "segments", "packed"):
+        (tmp_path / folder).mkdir()
+    return tmp_path

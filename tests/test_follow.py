@@ -16,14 +16,6 @@ A, B, C = (bytes([number]) * 16 for number in (0xA1, 0xB2, 0xC3))
 ERROR = {"error_category": "config_error"}
 
 
-@pytest.fixture
-def tree(tmp_path):
-    """An empty journal's folders."""
-    for folder in ("lanes", "segments", "packed"):
-        (tmp_path / folder).mkdir()
-    return tmp_path
-
-
 class Script:
     """A `sleep` that runs one step of a story at each call, and `stop` that ends after the last one."""
 

@@ -18,14 +18,6 @@ A, B, C = (bytes([number]) * 16 for number in (0xA1, 0xB2, 0xC3))
 ERROR = {"error_category": "config_error"}
 
 
-@pytest.fixture
-def tree(tmp_path):
-    """An empty journal's folders."""
-    for folder in ("lanes", "segments", "packed"):
-        (tmp_path / folder).mkdir()
-    return tmp_path
-
-
 def identities(reader, **keywords):
     return [(record.segment, record.seq) for record in reader.records(**keywords)]
 

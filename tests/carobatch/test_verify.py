@@ -16,22 +16,6 @@ from carobatch.verify import verify_bundle
 from carojournal import zstd
 
 
-@pytest.fixture
-def bundle(root, clock, tmp_path, capsys):
-    with journal_at(root, clock) as journal:
-        fill(journal, clock, 30)
-        clock.advance(DAY_MS)
-        fill(journal, clock, 30)
-    (tmp_path / "a").mkdir()
-    assert main(["export", "-o", str(tmp_path / "a")]) == 0
-    return Path(capsys.readouterr().out.strip())
-
-
-@pytest.fixture
-def files(bundle):
-    return members(bundle)
-
-
 def errors(path, **options):
     return verify_bundle(str(path), **options).errors
 

@@ -6,32 +6,12 @@ import re
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import zstandard
-from carobatch_bundles import changed, compressed, members, tar, write
-from carobatch_journals import DAY_MS, fill, journal_at
-
-from carobatch.cli import main
+from carobatch_bundles import changed, compressed, tar, write
 
 MEMORY_BYTES_MAX = 402_653_184  # 384 MiB of address space, the interpreter and its libraries included.
-
-
-@pytest.fixture
-def bundle(root, clock, tmp_path, capsys):
-    with journal_at(root, clock) as journal:
-        fill(journal, clock, 30)
-        clock.advance(DAY_MS)
-        fill(journal, clock, 30)
-    (tmp_path / "a").mkdir()
-    assert main(["export", "-o", str(tmp_path / "a")]) == 0
-    return Path(capsys.readouterr().out.strip())
-
-
-@pytest.fixture
-def files(bundle):
-    return members(bundle)
 
 
 def top(files):
