@@ -1,7 +1,5 @@
 """The second check: what the recorder writes passes, everything else is refused without repeating a value."""
 
-import time
-
 import cbor2
 import forge
 import pytest
@@ -145,14 +143,3 @@ def test_refusals_hold_no_value(changes):
 @given(st.binary(max_size=200))
 def test_no_bytes_make_it_raise(raw):
     assert check_payload(raw)
-
-
-def test_checks_at_least_80_000_events_a_second_when_the_machine_is_idle():
-    """A third of the goal is asserted, so that a busy machine does not fail it; a slow path would be a tenth."""
-    raw = [payload(**{**FULL, "inference_time_ms": number, "generation": number % 99 + 1}) for number in range(5_000)]
-    best = 9.0
-    for _ in range(3):
-        start = time.perf_counter()
-        assert not any(map(check_payload, raw))
-        best = min(best, time.perf_counter() - start)
-    assert len(raw) / best > 80_000 / 3
