@@ -44,7 +44,7 @@ def test_a_call_that_fails_costs_no_event_and_no_verb_lies(laboratory, name):
     faults = [(kind, 1 + calls * part // 4) for part in (1, 2, 3)]
     faults += [(SHORT, 1), (SHORT, 3)]
     found = [laboratory.trial(name, one, nth, looks=one != SHORT) for one, nth in faults]
-    assert calls > 5
+    assert calls > 2
     assert found[0].call
     assert [(str(trial), trial.wrong) for trial in found if trial.wrong] == []
 

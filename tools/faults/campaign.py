@@ -4,6 +4,7 @@ trial      copy the place; act with the fault; ask; append; act again without a 
 campaign   the trials for n = 1, 2, 3 ... until the operation runs to its end without meeting the fault
 """
 
+import gc
 import os
 import shutil
 import time
@@ -80,6 +81,7 @@ class Laboratory:
                 operation.act(warm, Told(told, _FIRST))
             os.close(told)
             shutil.rmtree(warm.path)
+            gc.freeze()  # What is loaded stays: a child that collects would copy every page of it.
         return self._places[operation.name]
 
     def trials(self, name: str, kind: str, *, looks: bool, step: int = 1, first: int = 1) -> Iterator[Trial]:
@@ -152,7 +154,7 @@ class Laboratory:
                 before()
                 return operation.act(place, Told(ours, first))
 
-        run = tracer.run(body, judge, judge.kinds) if judge else tracer.Run(_plain(body))
+        run = tracer.run(body, judge, judge.names) if judge else tracer.Run(_plain(body))
         os.close(ours)
         with open(theirs, "rb") as file:
             return run, file.read()

@@ -12,7 +12,7 @@ Numbers: arch/x86/entry/syscalls/syscall_64.tbl of Linux.
 import os
 from typing import NamedTuple
 
-__all__ = ["BY_NUMBER", "KINDS", "Shape", "changes"]
+__all__ = ["BY_NUMBER", "CHANGES", "NAMES", "Shape", "changes"]
 
 
 class Shape(NamedTuple):
@@ -75,7 +75,8 @@ _SHAPES = (
     Shape(326, "copy_file_range", "change", descriptor=2),
     Shape(332, "statx", "look", path=1, folder=0),
 )
-KINDS = ("change", "open", "look", "close")
+NAMES = frozenset(shape.name for shape in _SHAPES)
+CHANGES = frozenset(shape.name for shape in _SHAPES if shape.kind in ("change", "open"))  # Opens: some of them.
 BY_NUMBER = {shape.number: shape for shape in _SHAPES}
 
 

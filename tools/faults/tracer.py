@@ -15,12 +15,13 @@ import ctypes
 import errno
 import os
 import signal
+import stat
 import struct
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from faults.syscalls import BY_NUMBER, KINDS, Shape, changes
+from faults.syscalls import BY_NUMBER, NAMES, Shape, changes
 
 __all__ = ["FSYNCS", "Call", "Fault", "Run", "run"]
 
@@ -45,11 +46,15 @@ _libc.ptrace.restype = ctypes.c_long
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that is about to happen: `path` is the file's, absolute, or "socket:[...]"."""
+    """A system call that is about to happen: `path` is the file's, absolute, or "socket:[...]".
+
+    Of a close `is_writable` tells whether the descriptor was opened for writing.
+    """
 
     shape: Shape
     arguments: tuple[int, ...]
     path: str
+    is_writable: bool = False
 
     @property
     def name(self) -> str:
@@ -92,19 +97,19 @@ def _ptrace(request: int, pid: int, address: object = None, data: object = None)
         raise OSError(number, os.strerror(number))
 
 
-def _filter(kinds: Collection[str]) -> bytes:
-    """Return the BPF program: stop at the calls of `syscalls` that are of these kinds, let the others pass."""
-    numbers = sorted(shape.number for shape in BY_NUMBER.values() if shape.kind in kinds)
+def _filter(names: Collection[str]) -> bytes:
+    """Return the BPF program: stop at the calls of `syscalls` that have these names, let the others pass."""
+    numbers = sorted(shape.number for shape in BY_NUMBER.values() if shape.name in names)
     rows = [(0x20, 0, 0, 4), (0x15, 0, len(numbers) + 1, _ARCHITECTURE), (0x20, 0, 0, 0)]
     rows += [(0x15, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
     rows += [(0x06, 0, 0, _ALLOW), (0x06, 0, 0, _TRACE)]
     return b"".join(struct.pack("<HBBI", *row) for row in rows)
 
 
-def _child(body: Callable[[], int], kinds: Collection[str]) -> None:
+def _child(body: Callable[[], int], names: Collection[str]) -> None:
     code = 70
     try:
-        program = _filter(kinds)
+        program = _filter(names)
         held = ctypes.create_string_buffer(program, len(program))
         given = struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(held))
         _ptrace(_TRACEME, 0)
@@ -146,6 +151,13 @@ class _Tracee:
         except OSError:
             return ""
 
+    def _is_writable(self, number: int) -> bool:
+        """Tell how a descriptor was opened: the permissions of its link say it, proc_pid_fd(5)."""
+        try:
+            return bool(os.lstat(f"/proc/{self.pid}/fd/{number & 0xFFFFFFFF}").st_mode & stat.S_IWUSR)
+        except OSError:
+            return False
+
     def _path(self, shape: Shape, arguments: tuple[int, ...]) -> str:
         if shape.path < 0:
             return self._descriptor(arguments[shape.descriptor])
@@ -167,7 +179,8 @@ class _Tracee:
         if shape is None:
             return _CONT
         arguments = tuple(values[at] for at in _ARGUMENTS)
-        call = Call(shape, arguments, self._path(shape, arguments))
+        writable = shape.kind == "close" and self._is_writable(arguments[0])
+        call = Call(shape, arguments, self._path(shape, arguments), writable)
         self._watch_syncs(call)
         fault = self._judge(call)
         if fault is None:
@@ -219,8 +232,8 @@ def _stopped(tracee: _Tracee, thread: int, status: int) -> None:
         return  # Killed, by us or with its process.
 
 
-def run(body: Callable[[], int], judge: Judge, kinds: Collection[str] = KINDS) -> Run:
-    """Call *body* in a child, show *judge* every call that it makes of these *kinds*, and say how it ended.
+def run(body: Callable[[], int], judge: Judge, names: Collection[str] = NAMES) -> Run:
+    """Call *body* in a child, show *judge* every call that it makes of these *names*, and say how it ended.
 
     *body* returns the exit code.  Waits for any child of this process, so there may be no other that ends meanwhile.
     Raises OSError where tracing is not allowed.
@@ -229,7 +242,7 @@ def run(body: Callable[[], int], judge: Judge, kinds: Collection[str] = KINDS) -
         raise OSError(errno.ENOSYS, "system calls are traced on Linux on x86-64 only")
     pid = os.fork()
     if not pid:
-        _child(body, kinds)
+        _child(body, names)
     done = Run()
     os.waitpid(pid, 0)
     _ptrace(_SETOPTIONS, pid, None, _OPTIONS)
