@@ -48,7 +48,7 @@ _libc.ptrace.restype = ctypes.c_long
 class Call:
     """A system call that is about to happen: `path` is the file's, absolute, or "socket:[...]".
 
-    Of a close `is_writable` tells whether the descriptor was opened for writing.
+    A socket that is not made yet is "socket:".  Of a close `is_writable` tells whether the descriptor was opened for writing.
     """
 
     shape: Shape
@@ -160,7 +160,7 @@ class _Tracee:
 
     def _path(self, shape: Shape, arguments: tuple[int, ...]) -> str:
         if shape.path < 0:
-            return self._descriptor(arguments[shape.descriptor])
+            return self._descriptor(arguments[shape.descriptor]) if shape.descriptor >= 0 else "socket:"
         try:
             raw = os.pread(self._memory, _PATH_BYTES, arguments[shape.path])
         except OSError:
@@ -194,7 +194,8 @@ class _Tracee:
             self._failing[thread] = fault.number
             return _SYSCALL
         else:
-            if shape.name in FSYNCS:
+            # One that a signal interrupts has told nothing of the disk: the interpreter tries it again, PEP 475.
+            if shape.name in FSYNCS and fault.number != errno.EINTR:
                 self._unsynced.add(arguments[0])
             values[_ORIG_RAX] = 2**64 - 1
             values[_RAX] = 2**64 - fault.number
