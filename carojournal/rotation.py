@@ -84,7 +84,8 @@ def read_header(data: bytes) -> tuple[bytes, int, int] | None:
 def close_idle(root: str, number: int, cap_bytes: int, now_ms: int, random: "Callable[[int], bytes]") -> None:
     """Close the segments of lanes other than *number* that nobody has written to for a while.
 
-    Their reservation of room ends with that.  *now_ms* is UTC milliseconds.  Raises OSError, JournalIOError.
+    Their reservation of room ends with that; a lane that cannot be closed is left.  *now_ms* is UTC milliseconds.
+    Raises OSError if the lanes cannot be listed.
     """
     folder = f"{root}/lanes"
     for name in os.listdir(folder):
@@ -99,15 +100,16 @@ def close_idle(root: str, number: int, cap_bytes: int, now_ms: int, random: "Cal
         # gone on appending.
         if abs(now_ms - status.st_mtime_ns // 1_000_000) <= LANE_IDLE_MS_MAX:
             continue
-        other = Lane(root, int(stem), cap_bytes, random)
         try:
-            if other.acquire():
-                other.attach(now_ms)
-                other.rotate()
-        except carojournal.errors.LaneLost:
-            continue
-        finally:
-            other.close()
+            other = Lane(root, int(stem), cap_bytes, random)
+            try:
+                if other.acquire():
+                    other.attach(now_ms)
+                    other.rotate()
+            finally:
+                other.close()
+        except (carojournal.errors.LaneLost, OSError):
+            continue  # What is wrong with another lane costs its writers, not this one.
 
 
 def sync_names(root: str) -> None:

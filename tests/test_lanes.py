@@ -52,6 +52,16 @@ def test_a_busy_lane_is_passed_over_without_waiting(journal, root):
     assert sorted(name for name in os.listdir(f"{root}/lanes") if name.endswith("seg")) == ["0.seg", "1.seg"]
 
 
+def test_an_idle_lane_that_cannot_be_closed_costs_no_other_lane_anything(journal, root, clock):
+    journal.record("session_start", **START)
+    shutil.copy(f"{root}/lanes/0.seg", f"{root}/lanes/5.seg")
+    os.mkdir(f"{root}/lanes/5.lock")
+    clock.advance(86_400_000)
+    assert journal.record("session_start", **START)
+    assert len(os.listdir(f"{root}/segments")) == 1
+    assert os.path.exists(f"{root}/lanes/5.seg")
+
+
 def test_all_lanes_busy_is_a_counted_drop(journal, root, monkeypatch):
     journal.record("session_start", **START)
     monkeypatch.setattr(module, "LANES_MAX", 1)
