@@ -138,15 +138,17 @@ def _no_migration(root: str) -> "Iterator[None]":
 def clear(root: str, now_ms: int, *, remove_root: bool, random: "Callable[[int], bytes]" = os.urandom) -> Cleared:
     """Delete everything that is kept at *root* and return what it was; a missing journal is empty.
 
-    *now_ms* is UTC milliseconds.  *remove_root* (under `off`) removes identity, locks and the root itself as well; only
-    pending deletion requests and files that are not ours remain.  Otherwise the journal goes on under a new identity.
+    *now_ms* is UTC milliseconds.  *remove_root* (under `off`) removes identity, locks and the root itself as well, also
+    one that is empty; only pending deletion requests and files that are not ours remain.  Otherwise the journal goes on
+    under a new identity.
 
     Raises JournalBusy (carobatch or a migration is at work, a writer does not let go of its lane), UnsafeRoot,
     JournalUnavailable (not a journal) and JournalIOError for the first file that could not be removed, after the others
     are gone; the identity is then the old one still, and nothing is sent until a later `clear` is through.
     """
     if not _check(root):
-        return Cleared(0, 0, 0, was_sent=False, pending_requests=0, left=0, root_removed=False)
+        gone_root = remove_root and _remove_empty(root)
+        return Cleared(0, 0, 0, was_sent=False, pending_requests=0, left=0, root_removed=gone_root)
     gone = Removal()
     with contextlib.ExitStack() as held:
         if not remove_root or os.path.lexists(os.path.join(root, BATCH_LOCK)):
@@ -168,6 +170,18 @@ def clear(root: str, now_ms: int, *, remove_root: bool, random: "Callable[[int],
             deletion.note(root, f"cleared {now_ms}")
         left = clear_files.not_ours(root)
     return Cleared(gone.events, gone.files, gone.bytes, sent, requests, left, not os.path.lexists(root))
+
+
+def _remove_empty(root: str) -> bool:
+    """Remove the empty folder that a clear left which was killed before its last call; return whether it was there."""
+    if not os.path.isdir(root):
+        return False
+    try:
+        os.rmdir(root)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):  # Somebody else went, or came, first.
+            raise
+    return not os.path.lexists(root)
 
 
 def _remove(root: str, gone: Removal, *folders: str) -> None:

@@ -174,6 +174,15 @@ def test_under_off_the_root_goes_as_well(full):
     assert not os.path.exists(full)
 
 
+def test_under_off_an_empty_root_goes_as_a_killed_clear_left_it(tmp_path):
+    path = tmp_path / "journal"
+    path.mkdir(0o700)
+    assert not empty(str(path)).root_removed
+    assert empty(str(path), remove_root=True).root_removed
+    assert not path.exists()
+    assert not empty(str(path), remove_root=True).root_removed
+
+
 def test_under_off_a_pending_request_and_foreign_files_stay(full):
     deletion.queue(full, [("2026-09-21", bytes(16))], NOON_MS)
     with open(f"{full}/notes.txt", "w") as file:

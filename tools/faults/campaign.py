@@ -18,7 +18,6 @@ from carojournal.cli.exits import BUG, EXIT_CODES
 from carojournal.errors import JournalOff
 from faults import accounts, tracer
 from faults.judges import FOREVER, KILL, KINDS, At
-from faults.known import is_known
 from faults.operations import OPERATIONS, Operation, Told
 from faults.place import Place, scratch, standing
 from faults.receiver import Receiver
@@ -42,12 +41,6 @@ class Trial:
     code: int = 0
     calls: int = 0
     wrong: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
-
-    def note(self, found: list[str]) -> None:
-        """Take down what was found wrong."""
-        for text in found:
-            (self.known if is_known(self.operation, self.call, text) else self.wrong).append(text)
 
     def __str__(self) -> str:
         return f"--operation {self.operation} --kind {self.kind} --nth {self.nth} ({self.call})"
@@ -107,12 +100,12 @@ class Laboratory:
         judge = At(place.path, kind, nth, looks=looks)
         run, answers = self._act(operation, place, _FIRST, judge)
         done.call, done.code, done.calls = judge.call, run.code, judge.count
-        done.note(self._ended(operation, place, done, run, answers))
+        done.wrong.extend(self._ended(operation, place, done, run, answers))
         extra = 1 if kind == KILL else 0
         if operation.hosts and kind.endswith(FOREVER):
             # A record whose sync fails is taken back; where that fails too it stays, and nobody was promised that.
             extra = answers.count(b"-")
-        done.note(self._ask(operation, place, answers, _FIRST, since, extra))
+        done.wrong.extend(self._ask(operation, place, answers, _FIRST, since, extra))
         self._go_on(operation, place, done, since, extra)
         return done
 
@@ -133,8 +126,8 @@ class Laboratory:
             run, answers = self._act(operation, place, _FIRST, before=before)
         done.code = run.code
         done.call = "" if run.code in operation.codes and b"-" not in answers else "limit"
-        done.note(self._ended(operation, place, done, run, answers))
-        done.note(self._ask(operation, place, answers, _FIRST, since, 0))
+        done.wrong.extend(self._ended(operation, place, done, run, answers))
+        done.wrong.extend(self._ask(operation, place, answers, _FIRST, since, 0))
         self._go_on(operation, place, done, since, 0)
         return done
 
@@ -207,26 +200,26 @@ class Laboratory:
             with place.journal(time.time_ns) as journal:
                 identity = journal.append("session_end", session_duration_ms=_LATER)
             if identity is None:
-                done.note(["a later append was left out"])
+                done.wrong.extend(["a later append was left out"])
             else:
                 place.acknowledged[_LATER] = identity
         except JournalOff:
             pass  # The place is one where telemetry is off.
         except Exception as error:
-            done.note([f"a later append: {type(error).__name__}: {error}"])
+            done.wrong.extend([f"a later append: {type(error).__name__}: {error}"])
         accounts.age(place, _NEXT_S)
         run, answers = self._act(operation, place, _AGAIN)
         if run.code not in operation.codes or b"-" in answers:
             with open(self.log, encoding="utf-8", errors="replace") as file:
-                done.note([f"the next run ended with {run.code} {answers.decode()}: {file.read()[-1000:]}"])
+                done.wrong.extend([f"the next run ended with {run.code} {answers.decode()}: {file.read()[-1000:]}"])
         elif not operation.hosts and not operation.is_done(place):
-            done.note([f"the next run ended with {run.code} and was not done"])
-        done.note(
+            done.wrong.extend([f"the next run ended with {run.code} and was not done"])
+        done.wrong.extend(
             [f"after the next run: {text}" for text in self._ask(operation, place, answers, _AGAIN, since, extra)]
         )
         if operation.hosts and accounts.leftovers(place):
             _plain(lambda: self._sweep(place))
-        done.note([f"left behind: {name}" for name in accounts.leftovers(place)])
+        done.wrong.extend([f"left behind: {name}" for name in accounts.leftovers(place)])
 
     def _sweep(self, place: Place) -> int:
         """Let carobatch pass by, as it does every hour."""

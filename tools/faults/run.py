@@ -51,14 +51,12 @@ class Row:
     name: str
     trials: int = 0
     met: int = 0
-    known: int = 0
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
     note: str = ""
 
     def __str__(self) -> str:
         parts = [f"{self.part:7} {self.name:26} {self.trials:6,} trials {self.met:6,} met {self.seconds:7.1f} s"]
-        parts += [f"{self.known} known"] if self.known else []
         parts += [f"{len(self.failures)} FAILED"] if self.failures else []
         return "  ".join([*parts, self.note]).rstrip()
 
@@ -121,7 +119,6 @@ def _campaign(given: argparse.Namespace, laboratory: "Laboratory", part: str, ki
     for trial in found:
         row.trials += 1
         row.met += bool(trial.call)
-        row.known += bool(trial.known)
         if trial.wrong:
             row.failures.append(f"--only {part} {trial}: {'; '.join(trial.wrong)}")
     row.seconds = time.monotonic() - start
@@ -136,7 +133,7 @@ def _swarms(given: argparse.Namespace) -> "Iterator[Row]":
         done = Swarm(given.seed, -(-total // len(KINDS)), kind).run()
         said = [f"--only swarm --seed {given.seed} --random-kills {total}: {kind}: {text}" for text in done.problems]
         note = f"seed {given.seed}; {done.batches} batch runs, {done.batch_kills} of them killed; {done.balance}"
-        yield Row("swarm", kind, done.kills, done.kills, 0, done.seconds, said, note)
+        yield Row("swarm", kind, done.kills, done.kills, done.seconds, said, note)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
