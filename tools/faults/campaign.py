@@ -53,6 +53,7 @@ class Laboratory:
         self.folder = folder or scratch()
         # Every configuration here is a fresh copy, and a fresh one's resolution is not kept: take it for an old one, so
         # that the calls which keep it are there, in every run.
+        self._racy = config.RACY_NS, config.RACY_WHOLE_SECONDS_NS
         config.RACY_NS = config.RACY_WHOLE_SECONDS_NS = 0
         self.log = os.path.join(self.folder, "output")
         self.receiver = Receiver(os.path.join(self.folder, "received"))
@@ -60,7 +61,8 @@ class Laboratory:
         self._places: dict[str, Place] = {}
 
     def close(self) -> None:
-        """Stop the receiver and remove the directory."""
+        """Stop the receiver, remove the directory and take configurations for what they are again."""
+        config.RACY_NS, config.RACY_WHOLE_SECONDS_NS = self._racy
         self.receiver.close()
         shutil.rmtree(self.folder)
 
