@@ -9,7 +9,7 @@ from carojournal import snapshot
 from carojournal.policy import Policy
 from carojournal.recovery import Report
 from carojournal.scan import Scan
-from faults import damage, damage_view, fuzz_files
+from faults import damage, damage_index, damage_view, fuzz_files
 from faults import fuzz_samples as samples
 
 FILES = list(samples.names(samples.journal()))
@@ -33,6 +33,18 @@ def test_damage_is_detected_and_costs_only_what_it_touches(bench, number):
     assert list(bench.run(name, stride)) == []
     assert bench.counts.total() > 20
     assert damage_view.look(bench.root) == (bench.healthy, bench.events, 0)
+
+
+def test_a_damaged_index_changes_no_answer(tmp_path):
+    bench = damage_index.IndexBench(str(tmp_path))
+    assert list(bench.run(damage.variants(bench.data, bench.data[::-1], 1_009))) == []
+    assert bench.counts["made anew"] > 10
+
+
+def test_an_index_that_is_believed_is_noticed(tmp_path, monkeypatch):
+    bench = damage_index.IndexBench(str(tmp_path))
+    monkeypatch.setattr("carojournal.index_queries.Index.candidates", lambda *_: [])
+    assert list(bench.run([("nothing", bench.data)])) == ["index.sqlite3: nothing: other events are found"]
 
 
 def test_several_damages_at_once_with_appends_in_between_end_in_no_error(tmp_path):

@@ -27,6 +27,7 @@ from carobatch.store import PackedStore  # noqa: E402
 from carojournal.errors import JournalError  # noqa: E402
 from carojournal.reader import JournalReader  # noqa: E402
 from faults import fuzz_samples as samples  # noqa: E402
+from faults.damage_index import INDEX, IndexBench  # noqa: E402
 from faults.damage_view import Answers, Event, events, look  # noqa: E402
 
 if TYPE_CHECKING:
@@ -227,6 +228,14 @@ def _identities(made: "list[object]") -> list[Event]:
     return [(one[0], one[1]) for one in made if isinstance(one, tuple)]
 
 
+def _report(where: str, counts: "Counter[str]", found: list[str]) -> int:
+    """Print one line, and what went wrong; return how much that was."""
+    print(f"{where}{counts.total():,} damages, {dict(counts)}, {len(found)} wrong", flush=True)
+    for text in found[:5]:
+        print(f"  {text}", flush=True)
+    return len(found)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return 1 if anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -240,16 +249,13 @@ def main(argv: list[str] | None = None) -> int:
         bench = Bench(folder)
         for name in bench.files(options.files):
             bench.counts.clear()
-            found = list(bench.run(name, options.stride))
-            wrong += len(found)
-            print(f"{name}: {sum(bench.counts.values())} damages, {dict(bench.counts)}, {len(found)} wrong", flush=True)
-            for text in found[:5]:
-                print(f"  {text}", flush=True)
-        found = list(loop(folder, options.loops, options.seed))
-        wrong += len(found)
-        print(f"{options.loops} rounds of random damage, {len(found)} wrong", flush=True)
-        for text in found[:5]:
-            print(f"  {text}", flush=True)
+            wrong += _report(f"{name}: ", bench.counts, list(bench.run(name, options.stride)))
+        if options.files in INDEX:
+            indexed = IndexBench(folder)
+            found = list(indexed.run(variants(indexed.data, indexed.data[::-1], options.stride)))
+            wrong += _report(f"{INDEX}: ", indexed.counts, found)
+        rounds = Counter({"rounds of random damage": options.loops})
+        wrong += _report("", rounds, list(loop(folder, options.loops, options.seed)))
     return int(wrong > 0)
 
 

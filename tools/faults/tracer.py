@@ -48,7 +48,7 @@ _libc.ptrace.restype = ctypes.c_long
 class Call:
     """A system call that is about to happen: `path` is the file's, absolute, or "socket:[...]".
 
-    A socket that is not made yet is "socket:".  Of a close `is_writable` tells whether the descriptor was opened for writing.
+    A socket that is not made yet is "socket:".  `is_writable`: a close of what was opened for writing.
     """
 
     shape: Shape
