@@ -5,13 +5,15 @@ modules that an append needs only when something is out of the ordinary: the hot
 the module is imported when such a line runs for the first time.
 """
 
+import marshal
 import os
 import sys
+from _frozen_importlib_external import MAGIC_NUMBER as _MAGIC
 from _thread import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import Any
 
     from carojournal import batches as batches  # these are re-exported for type checkers
@@ -63,6 +65,8 @@ _HOMES = {
 }
 _HOT = ("events", "frame", "policy", "redact", "lanes", "journal")  # Each needs only those before it.
 
+_CODE_BYTES_MAX = 1 << 16  # Twice the largest; one read gets it all.
+
 # A child of `fork` gets no module that another thread had loaded by half: it would wait for that thread for ever.
 _loading = RLock()
 if hasattr(os, "register_at_fork"):
@@ -72,9 +76,10 @@ if hasattr(os, "register_at_fork"):
 def _load(short: str) -> "ModuleType":
     """Return a module of this package, imported without a search for it: that is two thirds of what an import costs.
 
-    The module stands beside this one, so its loader is asked at once; caches and their checks are the loader's own.
-    A module is entered into `sys.modules` when it is whole, so *short* must be none that another one imports in turn.
-    Where the package came from somewhere else than a directory, the import system does it all.
+    The module stands beside this one, so its compiled code is looked for beside this one's, and its loader is asked at
+    once where there is none that is plainly good.  A module is entered into `sys.modules` when it is whole, so *short*
+    must be none that another one imports in turn.  Where the package came from somewhere else than a directory, the
+    import system does it all.
     """
     name = f"{__name__}.{short}"
     package: Any = __spec__
@@ -87,11 +92,38 @@ def _load(short: str) -> "ModuleType":
             spec = type(package)(name, loader, origin=path)
             spec.has_location = True
             module.__spec__, module.__loader__, module.__package__, module.__file__ = spec, loader, __name__, path
-            loader.exec_module(module)
+            code = _compiled(short, path)
+            if code is None:
+                loader.exec_module(module)
+            else:
+                exec(code, module.__dict__)  # noqa: S102 - as the loader does
             sys.modules.setdefault(name, module)
         __import__(name)  # Another thread may be importing it in the ordinary way.
         module = globals()[short] = sys.modules[name]
         return module
+
+
+def _compiled(short: str, path: str) -> "CodeType | None":
+    """Return the code of the module at *path* from its cache, None if anything about that is out of the ordinary.
+
+    The header is PEP 552's: magic, flags (0: checked by time), mtime and size of the source.
+    """
+    head, _, tail = (__spec__.cached or "").rpartition("__init__")
+    try:
+        source = os.stat(path)
+        descriptor = os.open(f"{head}{short}{tail}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(descriptor, _CODE_BYTES_MAX)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+    mtime, size = (int(number) & 0xFFFFFFFF for number in (source.st_mtime, source.st_size))
+    header = b"%b\0\0\0\0%b%b" % (_MAGIC, mtime.to_bytes(4, "little"), size.to_bytes(4, "little"))
+    if len(data) == _CODE_BYTES_MAX or data[:16] != header:
+        return None
+    code: CodeType = marshal.loads(memoryview(data)[16:])  # noqa: S302 - the file that the loader would load
+    return code if code.co_filename == path else None
 
 
 def __getattr__(name: str) -> object:

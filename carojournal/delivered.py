@@ -5,11 +5,11 @@ those that name a segment are decoded: most of the time none does, because carob
 """
 
 import os
-from zlib import crc32
 
 from carojournal.cbor import encode_map
 from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
+from carojournal.frame import crc32
 from carojournal.root import open_file
 
 __all__ = ["Delivered", "json_holds"]

@@ -18,9 +18,9 @@ line whose CRC does not hold is damage: it is reported, never counted, and a new
 import fcntl
 import os
 import time
-from zlib import crc32
 
 from carojournal import errors
+from carojournal.frame import crc32
 from carojournal.root import open_file
 
 __all__ = [

@@ -19,10 +19,9 @@ is needed and nobody waits.  Every append starts with a newline: a line that a c
 
 import os
 import time
-from zlib import crc32
 
 import carojournal
-from carojournal.frame import good_words
+from carojournal.frame import crc32, good_words
 from carojournal.policy import IDENTITY, IDENTITY_BYTES_MAX
 from carojournal.root import open_file
 

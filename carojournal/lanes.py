@@ -23,7 +23,6 @@ path must still lead to the file that this process has open, with the size it le
 import os
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from os import lstat
-from zlib import crc32
 
 import carojournal
 from carojournal.frame import (
@@ -31,6 +30,7 @@ from carojournal.frame import (
     NO_SEGMENT,
     PAYLOAD_BYTES_MAX,
     RECORD_OVERHEAD_BYTES,
+    crc32,
     decode_record,
     encode_record,
     last_record_offset,

@@ -17,10 +17,10 @@ again.
 """
 
 import os
-from zlib import crc32
 
 from carojournal import policy
 from carojournal.events import LEVELS
+from carojournal.frame import crc32
 from carojournal.policy import Policy
 
 __all__ = ["encode_snapshot", "from_files", "parse_snapshot", "read", "says"]

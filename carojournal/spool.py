@@ -23,11 +23,10 @@ unlink), and a segment of which a crash left two copies goes with both of them.
 import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from zlib import crc32
 
 from carojournal.cbor import encode_map
 from carojournal.errors import CorruptRecord, MalformedCBOR, SpoolFull
-from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record, find_record, last_record_offset
+from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, crc32, decode_record, find_record, last_record_offset
 from carojournal.policy import segment_limit
 from carojournal.root import open_file
 

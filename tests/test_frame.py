@@ -93,3 +93,18 @@ def test_a_record_inside_a_payload_is_not_found_for_this_segment():
 @pytest.mark.parametrize("data", [b"", bytes(24), bytes(30), b"\x1a\xff\xff\xff\xff".rjust(30, b"x")])
 def test_a_tail_that_cannot_be_one_has_no_last_record(data):
     assert frame.last_record_offset(data) is None
+
+
+@given(st.lists(st.binary(max_size=900), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_the_checksum_is_zlibs_by_table_and_after_it(pieces, value):
+    """With and without a start value, in one piece and in several, before and after the table gives way to zlib."""
+    crc32, frame._by_table_bytes = frame.crc32, 0
+    try:
+        frame.crc32 = frame._crc32
+        for piece in pieces:
+            expected = zlib.crc32(piece, value)
+            assert frame._crc32(piece, value) == frame._crc32(memoryview(piece), value) == expected
+            value = expected
+        assert (frame.crc32 is zlib.crc32) == (2 * sum(map(len, pieces)) > frame._BY_TABLE_BYTES_MAX)
+    finally:
+        frame.crc32 = crc32

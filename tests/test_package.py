@@ -1,7 +1,9 @@
 """How the package loads its own modules: as the import system would, without the search."""
 
+import importlib.util
 import os
 import pathlib
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -86,6 +88,32 @@ def test_an_edited_source_is_what_runs(tmp_path):
     source = package / "frame.py"
     source.write_text(source.read_text().replace("PAYLOAD_BYTES_MAX = 65_536", "PAYLOAD_BYTES_MAX = 12_345_678"))
     assert run(code, tmp_path) == "12345678"
+
+
+@pytest.mark.parametrize("change", ["none", "unchecked", "other magic", "other folder", "empty", "missing"])
+def test_a_cache_that_is_out_of_the_ordinary_is_left_to_the_import_system(tmp_path, change):
+    """What runs is what an ordinary import runs: PEP 552's unchecked caches win over the source, bad ones lose."""
+    package = copied(tmp_path)
+    source = package / "frame.py"
+    kept = source.read_text().replace("PAYLOAD_BYTES_MAX = 65_536", "PAYLOAD_BYTES_MAX = 12_345")
+    cache = pathlib.Path(importlib.util.cache_from_source(str(source)))
+    other = tmp_path / "other.py"
+    other.write_text(kept)
+    mode = py_compile.PycInvalidationMode
+    if change in ("none", "other folder"):
+        py_compile.compile(str(source), dfile="/elsewhere/frame.py" if change == "other folder" else None)
+    else:
+        py_compile.compile(str(other), str(cache), str(source), invalidation_mode=mode.UNCHECKED_HASH)
+    if change == "other magic":
+        cache.write_bytes(b"\0" + cache.read_bytes()[1:])
+    elif change == "empty":
+        cache.write_bytes(b"")
+    elif change == "missing":
+        cache.unlink()
+    look = "m = sys.modules['carojournal.frame']; print(m.PAYLOAD_BYTES_MAX, m.encode_record.__code__.co_filename)"
+    ours = run(f"import sys, carojournal; carojournal.Journal; {look}", tmp_path)
+    assert ours == f"{'12345' if change == 'unchecked' else '65536'} {source}"
+    assert ours == run(f"import sys, carojournal.frame; {look}", tmp_path)
 
 
 def test_the_package_runs_from_a_zip_file(tmp_path):
