@@ -31,7 +31,7 @@ from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.frame import PAYLOAD_BYTES_MAX
 from carojournal.packed_header import HEADER_BYTES_MAX, SECTION_BYTES_MAX, inventory_misfit, misfit
 from carojournal.root import open_file
-from carojournal.spool import inventory_rows
+from carojournal.spool import inventory_holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,9 +115,10 @@ def read_inventory(path: str) -> Inventory:
             raise DamagedData(path, 0, "no inventory")
         data = file.read(size)
         left = os.fstat(file.fileno()).st_size - 8 - size
+    if not inventory_holds(data):
+        raise DamagedData(path, 0, "the inventory cannot be read")
     try:
         _, end, item = next(iter_items(data))  # Not `loads`: what we wrote ourselves need not be compared.
-        inventory_rows(data)
     except (MalformedCBOR, StopIteration):
         raise DamagedData(path, 0, "the inventory cannot be read") from None
     reason = "the inventory cannot be read" if end != size else inventory_misfit(item)

@@ -18,6 +18,7 @@ schema.  Every reason is one of REASONS.
 
 from typing import TYPE_CHECKING
 
+from carojournal.own_events import ALL_EVENTS
 from carojournal.redact import is_version
 from carojournal.shape import is_plain
 
@@ -56,8 +57,15 @@ def _is_bytes(size: int) -> "Callable[[object], bool]":
 
 
 def _is_map(keys: "Mapping[str, Callable[[object], bool]]") -> "Callable[[object], bool]":
+    names, checks = keys.keys(), tuple(keys.items())
+
     def check(value: object) -> bool:
-        return type(value) is dict and value.keys() == keys.keys() and all(keys[key](value[key]) for key in keys)
+        if type(value) is not dict or value.keys() != names:
+            return False
+        for key, holds in checks:  # noqa: SIM110 - `all` would make a generator for each of a bundle's thousands
+            if not holds(value[key]):
+                return False
+        return True
 
     return check
 
@@ -165,7 +173,7 @@ _INVENTORY: "dict[str, Callable[[object], bool]]" = {
 
 
 def _is_word(value: object) -> bool:
-    return type(value) is str and is_plain(value)
+    return type(value) is str and (value in ALL_EVENTS or is_plain(value))
 
 
 def inventory_misfit(inventory: object) -> str:

@@ -42,6 +42,7 @@ __all__ = [
     "describe",
     "encode_loss",
     "in_flight",
+    "inventory_holds",
     "inventory_rows",
     "lock_room",
     "make_room",
@@ -406,12 +407,17 @@ def _uuid(value: object) -> bytes:
     return value
 
 
+def inventory_holds(data: bytes) -> bool:
+    """Tell whether *data* begins as an inventory does and its checksum holds."""
+    crc, rest = data[len(_INVENTORY_HEAD) : INVENTORY_HEAD_BYTES], data[INVENTORY_HEAD_BYTES:]
+    return data[: len(_INVENTORY_HEAD)] == _INVENTORY_HEAD and crc == crc32(rest).to_bytes(4, "big")
+
+
 def inventory_rows(data: bytes) -> list[dict[str, object]]:
     """Return the sections that an inventory lists, whose checksum holds.  Raises MalformedCBOR."""
     from carojournal.cbordecode import decode
 
-    crc, rest = data[len(_INVENTORY_HEAD) : INVENTORY_HEAD_BYTES], data[INVENTORY_HEAD_BYTES:]
-    if data[: len(_INVENTORY_HEAD)] != _INVENTORY_HEAD or crc != crc32(rest).to_bytes(4, "big"):
+    if not inventory_holds(data):
         raise MalformedCBOR("no inventory, or its checksum does not hold")
     rows = decode(data).get("sections")
     if type(rows) is not list:

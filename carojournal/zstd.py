@@ -26,6 +26,7 @@ __all__ = [
     "BoundedReader",
     "Frame",
     "compress",
+    "compressor",
     "decompress",
     "skippable",
     "walk_frames",
@@ -61,8 +62,13 @@ class Frame(NamedTuple):
 
 def compress(data: bytes, level: int = LEVEL_DEFAULT) -> bytes:
     """Return one frame with content size and checksum; the same bytes for the same input and library."""
+    return compressor(level)(data)
+
+
+def compressor(level: int) -> "Callable[[bytes], bytes]":
+    """Return what does the same for one thread and many small frames: its tables are allocated once."""
     writer = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True, write_dict_id=False)
-    return writer.compress(data)
+    return writer.compress
 
 
 def skippable(data: bytes) -> bytes:

@@ -72,3 +72,9 @@ def test_only_one_whole_frame_counts_as_one():
     for data in (one + one, zstd.skippable(b"") + one, zstd.skippable(b""), b"", one + b"\0"):
         with pytest.raises(DamagedData):
             zstd.decompress(data, 10, "x")
+
+
+def test_a_compressor_that_is_used_again_gives_the_bytes_of_a_fresh_one():
+    parts = [bytes(range(256)) * size + b"telemetry" * size for size in (0, 1, 90, 3, 700, 2)]
+    again = zstd.compressor(9)
+    assert [again(part) for part in parts] == [zstd.compress(part, 9) for part in parts]

@@ -84,12 +84,13 @@ def bundle_chunks(
 ) -> "Iterator[bytes]":
     """Yield the bytes of the bundle.  Raises what a payload's `frame` raises."""
     mtime = newest_ms // 1000
+    compress = zstd.compressor(_HEADER_LEVEL)
     loose = b""
     for path, data in tags.items():
         loose += ustar.encode_header(f"{name}/{path}", len(data), mtime) + data + ustar.padding(len(data))
     for payload in payloads:
         loose += ustar.encode_header(f"{name}/data/{payload.name}", payload.size, mtime)
-        yield zstd.compress(loose, _HEADER_LEVEL)
+        yield compress(loose)
         yield payload.frame()
         loose = ustar.padding(payload.size)
-    yield zstd.compress(loose + ustar.END, _HEADER_LEVEL)
+    yield compress(loose + ustar.END)

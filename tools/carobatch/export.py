@@ -82,9 +82,11 @@ def plan_export(
         for payload, inner in zip(payloads, rows, strict=True)
     ]
     value = manifest.make_manifest({"journal": journal.hex()}, entries, window, store.rules, known)
-    fingerprint = hashlib.sha256(manifest.canonical_json(value)).hexdigest()
-    value |= ledger.place(fingerprint)
-    text = manifest.canonical_json(value)
+    lines = manifest.canonical_lines(value)
+    fingerprint = hashlib.sha256(manifest.join_lines(lines)).hexdigest()
+    place = ledger.place(fingerprint)
+    value |= place
+    text = manifest.join_lines(lines | manifest.canonical_lines(place))
     name = bundle.bundle_name(str(value["journal"]), str(value["chain"]), value["bundle"])  # type: ignore[arg-type]
     newest = max((max(row["times"]) for inner in rows for row in inner if row["times"]), default=0)  # type: ignore[call-overload]
     newest = newest or max(int(row["created"]) // 1000 for inner in rows for row in inner)  # type: ignore[call-overload]

@@ -28,7 +28,7 @@ from carojournal.times import utc_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["FORMAT", "Entry", "canonical_json", "make_manifest"]
+__all__ = ["FORMAT", "Entry", "canonical_json", "canonical_lines", "join_lines", "make_manifest"]
 
 FORMAT = "carojournal-bundle"
 VERSION = 1
@@ -38,8 +38,17 @@ Entry = tuple[str, int, bytes, list[Row]]  # (path, bytes, sha256, inventory row
 
 def canonical_json(value: "Mapping[str, object]") -> bytes:
     """Return *value* as the one JSON text that we write for it: a line for every key of the outermost object."""
-    lines = [f"{_compact(key)}:{_compact(value[key])}" for key in sorted(value)]
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    return join_lines(canonical_lines(value))
+
+
+def canonical_lines(value: "Mapping[str, object]") -> dict[str, str]:
+    """Return key -> its line in the canonical JSON of *value*, so that a large value need not be encoded twice."""
+    return {key: f"{_compact(key)}:{_compact(part)}" for key, part in value.items()}
+
+
+def join_lines(lines: "Mapping[str, str]") -> bytes:
+    """Return the canonical JSON of the object that has these `canonical_lines`."""
+    return ("{\n" + ",\n".join(lines[key] for key in sorted(lines)) + "\n}\n").encode()
 
 
 def _compact(value: object) -> str:

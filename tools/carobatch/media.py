@@ -6,11 +6,13 @@
 Files appear complete and synced or not at all, and nothing that stands there is overwritten.
 """
 
+import contextlib
 import hashlib
 import io
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from carobatch.ahead import ahead
 from carojournal.durable import DurableFile, write_file
 from carojournal.errors import UsageError
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PARTS_MAX", "ChunkReader", "Media", "parse_size", "write_media"]
 
 PARTS_MAX = 999
+_GATHERED_BYTES = 1_048_576  # Written at a time; a bundle's chunks are headers of 200 bytes and frames of some 50 kB.
 PART_BYTES_MIN = 4_096
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -61,6 +64,19 @@ class ChunkReader(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def _gathered(chunks: "Iterator[bytes]") -> "Iterator[bytes]":
+    """Yield the bytes of *chunks* in pieces of about _GATHERED_BYTES."""
+    parts, size = [], 0
+    for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size >= _GATHERED_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
 
 
 class Media(Protocol):
@@ -165,8 +181,10 @@ def write_media(
         if encrypt:
             encrypt(ChunkReader(chunks), watched)
         else:
-            for chunk in chunks:
-                watched.write(chunk)
+            # What comes next is read and hashed while this is written.
+            with contextlib.closing(ahead(_gathered(chunks))) as pieces:
+                for piece in pieces:
+                    watched.write(piece)
         before_commit()
         return media.commit(), watched.count
     finally:
