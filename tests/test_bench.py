@@ -279,6 +279,7 @@ def test_packing_and_carrying_stand_beside_stock_programs(here):
         "verify a bundle": ("value", 80_000),
         "import a bundle": ("value", 60_000),
         "export of packed data": ("ratio", 0.5),
+        "export, and the copy synced too": None,
         "verify --quick": ("ratio", 0.5),
     }
     assert figures["events in the default spool"].value.median >= 600
