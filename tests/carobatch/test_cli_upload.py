@@ -1,6 +1,7 @@
 """The programs: what they send, say and answer; where nothing may be sent, no socket is opened."""
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from receivers import Authority, Receiver, answers
 from uploads import DAY_MS, YES_MS, carobatch, configure, consented, ids
 
 from carobatch import timing
-from carojournal import deletion
+from carojournal import deletion, snapshot
 from carojournal.cli import main as carojournal
 
 HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -378,6 +379,28 @@ def test_the_administrators_word_stands_above_the_users_yes(root, home, clock, r
     assert carobatch(["upload"]) == 77
     assert receiver.requests == []
     assert len(deletion.pending(root)) == 1
+
+
+@pytest.mark.parametrize("nth", range(2, 7))
+def test_a_configuration_that_cannot_be_read_for_a_moment_ends_in_no_success(
+    root, home, clock, receiver, monkeypatch, capsys, nth
+):
+    events = fill(root, home, clock, 3)
+    configure(home, receiver.settings)
+    real, looks = snapshot.read, []
+
+    def read(path, limit):
+        looks.append(path)
+        if path.endswith("config.toml") and sum(one.endswith("config.toml") for one in looks) == nth:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, limit)
+
+    monkeypatch.setattr(snapshot, "read", read)
+    code = carobatch(["upload"])
+    assert (code, len(receiver.events)) in [(0, 3), (75, 0)]
+    assert code == 0 or "could not be read" in capsys.readouterr().err
+    assert carobatch(["upload"]) == 0
+    assert receiver.events == dict.fromkeys(events, 1)
 
 
 def test_the_endpoint_never_comes_from_the_environment(root, home, clock, receiver, monkeypatch):

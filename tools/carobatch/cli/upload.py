@@ -4,6 +4,7 @@ import json as json_
 import os
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carobatch.cli.common import DIR_OPTION, is_made, journal_root
@@ -71,7 +72,10 @@ def upload(
     elif outcome.kind in ("done", "more"):
         print(summary(outcome) or "nothing to send")
     if outcome.kind == "denied":
-        raise ConsentError(f"nothing is sent: the mode is {found.mode} (set by {found.source})")
+        found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
+        if found.mode != "on":
+            raise ConsentError(f"nothing is sent: the mode is {found.mode} (set by {found.source})")
+        outcome.reason = "the configuration changed, or could not be read, meanwhile"
     if outcome.kind in ("done", "more"):
         return 0
     if not json:
@@ -108,9 +112,12 @@ def upload_once(root: str, target: "Target", max_batches: int = 0, *, waited: bo
     if not waited and timing.waits(tries.asked_ms, now_ms):
         seconds = (tries.asked_ms - now_ms) // 1000 + 1
         return Outcome("later", f"the receiver asked to wait {seconds} s more", retry_after_ms=seconds * 1000)
+    job = make_job(root, target, batches_max=max_batches)
     if sending_allowed(root, os.environ):
         seal_idle_lanes(root, now_ms, 0)
-    job = make_job(root, target, batches_max=max_batches)
+    else:
+        # What the lanes hold is not ready: a yes that can only be read from now on is the next run's.
+        job = replace(job, allowed=lambda: 0)
     try:
         return Upload(job).run()
     finally:
