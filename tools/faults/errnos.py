@@ -10,6 +10,10 @@ the errors of file systems in common, and a disk or a network may break under an
     EROFS           what changes a name or a file; open where it wants to write
     EACCES          what resolves a path; connect; locks that another process holds
     EINTR           what may wait, and close
+    ECONNREFUSED ETIMEDOUT ECONNRESET   a connection that is asked for, or in use
+
+No send fails with EPIPE or ECONNRESET here: a sender reads on then, for the answer of a peer that has gone already, and
+ours is still there and waits.
 """
 
 import os
@@ -45,8 +49,9 @@ _ROWS = (
     (("fcntl",), {"EIO", "EACCES", "EINTR", "EMFILE"}),
     (("close",), {*_FULL, "EIO", "EINTR"}),
     (("socket",), {"EACCES", "EMFILE"}),
-    (("connect",), {"EACCES", "EINTR"}),
-    (("sendto", "sendmsg", "recvfrom", "recvmsg"), {"EINTR"}),
+    (("connect",), {"EACCES", "EINTR", "ECONNREFUSED", "ETIMEDOUT"}),
+    (("sendto", "sendmsg"), {"EINTR", "ETIMEDOUT"}),
+    (("recvfrom", "recvmsg"), {"EINTR", "ECONNRESET", "ETIMEDOUT"}),
 )
 _POSSIBLE = {name: errors for calls, errors in _ROWS for name in calls}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC

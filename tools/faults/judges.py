@@ -16,11 +16,12 @@ from faults.errnos import can_fail, names
 from faults.syscalls import CHANGES, NAMES
 from faults.tracer import Call, Fault
 
-__all__ = ["FOREVER", "KILL", "KINDS", "NUMBERS", "SHORT", "At"]
+__all__ = ["FOREVER", "KILL", "KINDS", "NETWORK", "NUMBERS", "SHORT", "At"]
 
 KILL, SHORT = "KILL", "SHORT"
 NUMBERS = ("ENOSPC", "EIO", "EDQUOT", "EFBIG", "EMFILE", "EROFS", "EACCES", "EINTR")
-KINDS = (KILL, *NUMBERS, SHORT)
+NETWORK = ("ECONNREFUSED", "ECONNRESET", "ETIMEDOUT")
+KINDS = (KILL, *NUMBERS, *NETWORK, SHORT)
 FOREVER = "+"  # Appended to an error's name: that call fails and every one after it.
 _SHORTENED = ("write", "pwrite64", "sendto")
 

@@ -5,7 +5,8 @@
 
 kills     kill -9 at every system call of every operation that changes anything: open, append, rotate, evict, seal,
           compact, export, import, ack, upload, reindex, config set, consent, clear; with --long at every call
-errors    instead of each call in turn ENOSPC, EIO, EDQUOT, EFBIG, EMFILE, EROFS, EACCES, EINTR, or half a write; with
+errors    instead of each call in turn ENOSPC, EIO, EDQUOT, EFBIG, EMFILE, EROFS, EACCES, EINTR, or half a write, each
+          where it can happen, and a connection's ECONNREFUSED, ECONNRESET, ETIMEDOUT; with
           --long every call that the operation makes to its files and sockets and also, from each on, all that follow
 limits    a small tmpfs until it is large enough (where mounting is allowed), RLIMIT_FSIZE, RLIMIT_NOFILE, each
           directory in turn read-only for a user who is not root
@@ -82,7 +83,7 @@ def rows(given: argparse.Namespace) -> "Iterator[Row]":
 
 def _part(given: argparse.Namespace, laboratory: "Laboratory", part: str, names: list[str]) -> "Iterator[Row]":
     from faults import real
-    from faults.judges import FOREVER, KILL, KINDS, NUMBERS
+    from faults.judges import FOREVER, KILL, KINDS, NETWORK, NUMBERS
 
     if part == "limits":
         kinds: tuple[str, ...] = real.KINDS
@@ -93,7 +94,8 @@ def _part(given: argparse.Namespace, laboratory: "Laboratory", part: str, names:
     elif part == "kills":
         kinds = (KILL,)
     else:
-        kinds = KINDS[1:] + (tuple(f"{name}{FOREVER}" for name in NUMBERS if name != "EINTR") if given.long else ())
+        lasting = [f"{name}{FOREVER}" for name in (*NUMBERS, *NETWORK) if name != "EINTR"]
+        kinds = (*KINDS[1:], *(lasting if given.long else ()))
     if given.kind:
         kinds = tuple(kind for kind in (given.kind,) if kind in kinds or kind.rstrip(FOREVER) in kinds)
     for kind in kinds:
