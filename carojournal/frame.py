@@ -41,6 +41,7 @@ __all__ = [
     "decode_record",
     "encode_head",
     "encode_int",
+    "encode_next",
     "encode_record",
     "encode_score",
     "encode_text",
@@ -60,6 +61,9 @@ _HEAD_BYTES = 20
 _TAIL_BYTES = 5
 
 _MAJOR_TEXT = 0x60
+
+_LENGTHS_MAX = 512  # Payloads that are longer do not occur twice.
+_lengths: "dict[int, tuple[bytes, bytes]]" = {}  # `length` and `total` of records that occurred, by payload size.
 
 _BY_TABLE_BYTES_MAX = 3_072  # A process's first append takes about 700; one that also makes the journal, 2,400.
 _POWERS = (0x77073096, 0xEE0E612C, 0x076DC419, 0x0EDB8832, 0x1DB71064, 0x3B6E20C8, 0x76DC4190, 0xEDB88320)
@@ -144,16 +148,23 @@ def encode_record(segment: bytes, seq: int, payload: bytes) -> bytes:
     *segment* is the uuid (16 bytes; NO_SEGMENT for record 0), *seq* counts from 0.
     Raises RecordTooLarge if *payload* exceeds PAYLOAD_BYTES_MAX.
     """
+    return encode_next(crc32(segment), seq, payload)
+
+
+def encode_next(seed: int, seq: int, payload: bytes) -> bytes:
+    """Do what `encode_record` does, for a writer that has the CRC-32 of its segment's uuid at hand, *seed*."""
     size = len(payload)
     if size > PAYLOAD_BYTES_MAX:
         raise carojournal.errors.RecordTooLarge(size, PAYLOAD_BYTES_MAX)
-    body = b"\x1b%b\x5a%b%b\x1a%b" % (
-        seq.to_bytes(8, "big"),
-        size.to_bytes(4, "big"),
-        payload,
-        (size + RECORD_OVERHEAD_BYTES).to_bytes(4, "big"),
-    )
-    return RECORD_MARK + crc32(body, crc32(segment)).to_bytes(4, "big") + body
+    try:
+        length, total = _lengths[size]
+    except KeyError:
+        length = b"\x5a" + size.to_bytes(4, "big")
+        total = b"\x1a" + (size + RECORD_OVERHEAD_BYTES).to_bytes(4, "big")
+        if size < _LENGTHS_MAX:
+            _lengths[size] = length, total
+    body = b"\x1b%b%b%b%b" % (seq.to_bytes(8, "big"), length, payload, total)
+    return RECORD_MARK + crc32(body, seed).to_bytes(4, "big") + body
 
 
 def decode_record(segment: bytes, data: "bytes | memoryview", offset: int) -> "tuple[int, int, int] | None":

@@ -252,7 +252,15 @@ class Journal:
             return None
         payload = found.payload(now_ms, self._session, self._run, self._ordinal(found))
         with self._lock:
-            identity = self._write((payload,), now_ms)
+            lane = self._lane
+            identity = None
+            try:
+                if lane is not None:
+                    identity = lane.append((payload,), now_ms, self._consent_ms, sync=self._sync)
+            except (carojournal.errors.LaneLost, FileNotFoundError):
+                pass  # `_write` meets the same, and knows what to do.
+            if identity is None:
+                identity = self._write((payload,), now_ms)
             self._counts["recorded"] += 1
         if self._pending:
             self._write_counts()
@@ -329,10 +337,12 @@ class Journal:
         """Return the generation's ordinal: the caller's, the one its own UUID stands for, or the run's current one."""
         given = found.generation
         if given is None:
-            if found.event == _STARTS_GENERATION:
-                self._generation = ordinal = min(self._generation + 1, GENERATIONS_MAX)
-                return ordinal
-            return self._generation if found.event in _FOLLOWS_GENERATION else 0
+            event = found.event
+            if event == _STARTS_GENERATION:
+                if self._generation < GENERATIONS_MAX:
+                    self._generation += 1
+                return self._generation
+            return self._generation if event in _FOLLOWS_GENERATION else 0
         if type(given) is int and 0 < given <= GENERATIONS_MAX:
             self._generation = max(self._generation, given)
             return given

@@ -32,7 +32,7 @@ from carojournal.frame import (
     RECORD_OVERHEAD_BYTES,
     crc32,
     decode_record,
-    encode_record,
+    encode_next,
     last_record_offset,
 )
 from carojournal.policy import segment_limit
@@ -60,12 +60,6 @@ _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync.
 
 
-def _records(segment: bytes, first: int, payloads: "Sequence[bytes]") -> bytes:
-    if len(payloads) == 1:
-        return encode_record(segment, first, payloads[0])
-    return b"".join([encode_record(segment, first + at, payload) for at, payload in enumerate(payloads)])
-
-
 class Lane:
     """One writer's way to the disk.  `append` takes the lane's lock by itself; `rotate` needs it taken."""
 
@@ -84,6 +78,7 @@ class Lane:
         "_random",
         "_root",
         "_sealed",
+        "_seed",
         "_segment",
         "_seq",
         "_size",
@@ -121,7 +116,7 @@ class Lane:
         self._sealed = self._findable = False
         self._segment = NO_SEGMENT
         self._size = self._inode = self._device = -1
-        self._seq = 0
+        self._seq = self._seed = 0
         self._created_us = self._consent_ms = self._from_ms = self._until_ms = 0
         self._previous: tuple[bytes, int | None, int | None] | None = None
 
@@ -168,8 +163,8 @@ class Lane:
                 known = False
             if not known:
                 self.attach(now_ms)
-            segment, first = self._segment, self._seq
-            data = _records(segment, first, payloads)
+            first = self._seq
+            data = encode_next(self._seed, first, payloads[0]) if len(payloads) == 1 else self._records(payloads)
             size = self._size + len(data)
             if (
                 self._descriptor < 0
@@ -177,19 +172,23 @@ class Lane:
                 or not self._from_ms <= now_ms < self._until_ms
                 or consent_ms != self._consent_ms
             ) and self._turn_over(now_ms, consent_ms, size):
-                segment, first = self._segment, self._seq
-                data = _records(segment, first, payloads)
+                first = self._seq
+                data = self._records(payloads)
             if sync and not self._findable:
                 carojournal.rotation.sync_names(self._root)
                 self._findable = True
             self._write(data, sync=sync)
             self._seq = first + len(payloads)
-            return segment, first
+            return self._segment, first
         finally:
             try:  # noqa: SIM105 - as above
                 flock(self._lock, LOCK_UN)
             except OSError:
                 pass  # What is written is written; while we keep the lock, others take other lanes.
+
+    def _records(self, payloads: "Sequence[bytes]") -> bytes:
+        seed, first = self._seed, self._seq
+        return b"".join([encode_next(seed, first + at, payload) for at, payload in enumerate(payloads)])
 
     def _write(self, data: bytes, *, sync: bool) -> None:
         """Append *data*, or leave the file as it was."""
@@ -285,7 +284,8 @@ class Lane:
         return found is None or b"gversion\x01" in data[found[1] : found[2]]
 
     def _set_span(self) -> None:
-        """Take events of the segment's UTC day only, and for a limited time."""
+        """Take events of the segment's UTC day only, and for a limited time; its uuid is where checksums begin."""
+        self._seed = crc32(self._segment)
         created_ms = self._created_us // 1000
         day = created_ms // _DAY_MS
         self._from_ms = day * _DAY_MS

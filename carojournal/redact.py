@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     _Field = tuple[str, int, int, bool, _Admit]  # canonical name, slot, level, required, check
     # Name, level, keys of the map in their order, slots of the recorder's own among them, (slot, key) of what is
     # required, for each level what `check` looks fields up in, the map with no field in it, its head by absent keys,
-    # and the fields that have occurred.
+    # the fields that have occurred, and the same as the fifth for nested objects that have, by group and level.
     _Heads = list[bytes]
     _Required = list[tuple[int, str]]
-    _Tables = tuple[dict[str, tuple[int, type, _Known, _Admit]], ...]
-    _Spec = tuple[str, int, list[str], list[int], _Required, _Tables, _Heads, _Heads, dict[str, _Field]]
+    _Table = dict[str, tuple[int, type, _Known, _Admit]]
+    _Fields = dict[str, _Field]
+    _Groups = dict[tuple[str, int], _Table]
+    _Spec = tuple[str, int, list[str], list[int], _Required, tuple[_Table, ...], _Heads, _Heads, _Fields, _Groups]
 
 __all__ = ["UNKNOWN", "Accepted", "check", "compile_event", "event_name", "field_of", "is_number", "is_version"]
 
@@ -51,26 +53,19 @@ _KNOWN_MAX = 256  # Values that one field remembers.  A host uses a handful; a m
 
 _NO_VALUE = b""
 _ARRAY = 0x80
-_ALIAS = ("", 0, False, "")  # Stands for the declaration of a name that is none of the event's own.
 
 
 class Accepted:
     """An event that may be stored.  `refusals` are (event, field, reason) of optional fields left out or replaced."""
 
-    __slots__ = ("_spec", "generation", "refusals", "slots")
+    __slots__ = ("_spec", "event", "generation", "refusals", "slots")
 
-    def __init__(
-        self, spec: "_Spec", slots: "list[bytes]", generation: object, refusals: "tuple[tuple[str, str, str], ...]"
-    ) -> None:
-        self._spec = spec
-        self.slots = slots
-        self.generation = generation
-        self.refusals = refusals
-
-    @property
-    def event(self) -> str:
-        """The event's canonical name."""
-        return self._spec[0]
+    # Made by `check` alone, without the call that an `__init__` costs.
+    _spec: "_Spec"
+    event: str  # Its canonical name.
+    slots: "list[bytes]"
+    generation: object
+    refusals: "tuple[tuple[str, str, str], ...]"
 
     def payload(self, time_ms: int, session: bytes, run: bytes, generation: int) -> bytes:
         """Return the record's payload, a deterministic CBOR map.
@@ -87,7 +82,11 @@ class Accepted:
         )
         slots[run_slot] = b"frun_idP" + run
         slots[session_slot] = b"jsession_idP" + session
-        slots[generation_slot] = b"jgeneration" + encode_head(0, generation) if generation else _NO_VALUE
+        if generation:
+            head = _HEADS[generation] if generation < _HEADS_MAX else encode_head(0, generation)
+            slots[generation_slot] = b"jgeneration" + head
+        else:
+            slots[generation_slot] = _NO_VALUE
         return spec[7][slots.count(_NO_VALUE)] + b"".join(slots)
 
     @property
@@ -115,12 +114,12 @@ def _spec(name: str) -> "_Spec":
     blank[own[0]] = b"eevent" + encode_text(name)
     # A test holds every event below the 24 keys of a one-byte head.
     heads = [bytes((0xA0 + present,)) for present in range(len(order), -1, -1)]
-    return name, level, order, own, required, ({}, {}, {}), blank, heads, {}
+    return name, level, order, own, required, ({}, {}, {}), blank, heads, {}, {}
 
 
 def field_of(spec: "_Spec", name: str) -> "_Field | None":
     """Return the field that *name* is, or is an alias of, compiled once; None if the event has no such field."""
-    event, _, order, _, _, tables, _, _, fields = spec
+    event, _, order, _, _, tables, _, _, fields, _ = spec
     if name in fields:
         return fields[name]
     declared = events.EVENTS[event][1]
@@ -135,6 +134,13 @@ def field_of(spec: "_Spec", name: str) -> "_Field | None":
             table[name] = (slot, wanted, known, admit) if level >= least else (slot, _NoType, known, _leave_out)
     field = fields[name] = key, slot, least, required, admit
     return field
+
+
+def _group_table(spec: "_Spec", group: str, level: int) -> "_Table":
+    """Return what members of a nested object are looked up in: the event's fields that stand in that *group*."""
+    names = [name for name, field in events.EVENTS[spec[0]][1].items() if field[3] == group and field_of(spec, name)]
+    table = spec[9][group, level] = {name: spec[5][level][name] for name in names if name in spec[5][level]}
+    return table
 
 
 def _leave_out(_value: object) -> "bytes | str":
@@ -286,7 +292,10 @@ def _score(key: bytes) -> "_Check":
     return float, known.get, admit
 
 
+_HEADS_MAX = 24
+_HEADS = [bytes((number,)) for number in range(_HEADS_MAX)]  # RFC 8949: the numbers that are their own heads.
 _compiled: "dict[str, _Spec]" = {}
+_new = object.__new__
 
 
 def event_name(event_type: object) -> "str | None":
@@ -320,7 +329,7 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
     spec = (_compiled.get(event_type) if type(event_type) is str else None) or compile_event(event_type)
     if spec is None:
         return carojournal.refusal.Refused(UNKNOWN, ((UNKNOWN, UNKNOWN, "unknown_event"),))
-    event, least, _, _, required, tables, blank, _, _ = spec
+    event, least, _, _, required, tables, blank, _, _, _ = spec
     if least > level:
         return None
     if type(fields) is not dict or len(fields) > FIELDS_MAX:
@@ -347,7 +356,13 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
     if fatal:
         return carojournal.refusal.Refused(event, tuple(bad))
     given = fields.get("generation")
-    return Accepted(spec, slots, fields.get("generation_id") if given is None else given, tuple(bad) if bad else ())
+    accepted = _new(Accepted)
+    accepted._spec = spec  # noqa: SLF001
+    accepted.event = event
+    accepted.slots = slots
+    accepted.generation = fields.get("generation_id") if given is None else given
+    accepted.refusals = tuple(bad) if bad else ()
+    return accepted
 
 
 def _exception(
@@ -391,22 +406,22 @@ def _check_group(
     bad: "list[tuple[str, str, str]]",
 ) -> bool:
     """Take a nested object apart; return whether that refuses the event."""
-    declared = events.EVENTS[spec[0]][1]
     if len(members) > FIELDS_MAX:
         bad.append((spec[0], UNKNOWN, "too_many"))
         return True
     fatal = False
-    find = spec[5][level].get
+    find = (spec[9].get((group, level)) or _group_table(spec, group, level)).get
     for name, value in members.items():
         entry = find(name)  # type: ignore[call-overload]
-        if entry is not None and declared.get(name, _ALIAS)[3] == group:  # type: ignore[call-overload]
+        if entry is not None:
             slot, wanted, known, admit = entry
             found = (known(value) if type(value) is wanted else None) or admit(value)
             if type(found) is bytes:
                 slots[slot] = found
                 continue
-        field = field_of(spec, name) if type(name) is str and name in declared else None
-        if field is None or declared[field[0]][3] != group:
+        declared = events.EVENTS[spec[0]][1].get(name) if type(name) is str else None
+        field = field_of(spec, name) if declared and declared[3] == group else None  # type: ignore[arg-type]
+        if field is None:
             bad.append((spec[0], UNKNOWN, "unknown_field"))
             fatal = True
         else:
