@@ -9,7 +9,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from carojournal import deletion, drops, policy, spool
+from carojournal import deletion, drops, held, policy, spool
 from carojournal.identity import IDENTITY
 from carojournal.locks import BATCH_LOCK
 from carojournal.migrate_ledger import LEDGER
@@ -78,7 +78,7 @@ def _count(path: str) -> int:
     if os.path.basename(os.path.dirname(path)) not in ("segments", "packed") or path.endswith(".tmp"):
         return 0
     try:
-        return sum(loss[3] for loss in spool.describe(path))
+        return sum(loss[3] for loss in held.describe(path))
     except OSError:
         return 0
 

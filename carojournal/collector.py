@@ -22,7 +22,7 @@ from queue import Empty, SimpleQueue
 
 # All but redact are for the journal, which imports them when it first needs them: a fork while the collector's thread
 # does that would leave the child with half a module, and its events would be lost.
-from carojournal import batches, cbor, drops, redact, rotation, spool  # noqa: F401
+from carojournal import batches, cbor, drops, held, redact, rotation, spool  # noqa: F401
 from carojournal.events import RECORDER_OWNED
 from carojournal.journal import Journal
 

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carojournal import spool
+from carojournal import held, spool
 from carojournal.closed import encode_closed
 from carojournal.document import document_view
 from carojournal.durable import sync_directory, write_file
@@ -93,13 +93,13 @@ def _victim(path: str, confirmed: Counter[bytes]) -> tuple[int, spool.Victim] | 
 
     A lane's segment may have been open when the export was planned, have grown, and been closed since.
     """
-    found = spool.describe(path)
+    found = held.describe(path)
     if any(count != confirmed[segment] for segment, _, _, count, _ in found):
         return None
     size = os.lstat(path).st_size
     events = sum(loss[3] for loss in found)
     payloads = [
-        spool.encode_loss(CLEARED, segment, first, last, count, size * count // max(1, events), carried)
+        held.encode_loss(CLEARED, segment, first, last, count, size * count // max(1, events), carried)
         for segment, first, last, count, carried in found
     ]
     return events, spool.Victim(path, size, payloads)

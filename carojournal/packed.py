@@ -18,7 +18,7 @@ stand in the header's `runs`.  The design wanted each event as [seq, event]; tha
 zstd -9, because a number that grows breaks every match, and says no more than one run for a whole segment does.
 
 All events of a file are of one UTC day and one state of consent, because a batch never mixes either.
-The inventory lets a host evict with the standard library alone (`spool.describe`), and planning read no content.
+The inventory lets a host evict with the standard library alone (`held.describe`), and planning read no content.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.frame import PAYLOAD_BYTES_MAX
+from carojournal.held import inventory_holds
 from carojournal.packed_header import HEADER_BYTES_MAX, SECTION_BYTES_MAX, inventory_misfit, misfit
 from carojournal.root import open_file
-from carojournal.spool import inventory_holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

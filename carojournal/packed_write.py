@@ -11,10 +11,10 @@ from carojournal.cbor import encode_text
 from carojournal.codec import dumps
 from carojournal.errors import RecordTooLarge
 from carojournal.events import SCHEMA_HASH
+from carojournal.held import INVENTORY_HEAD_BYTES
 from carojournal.own_events import ALL_EVENTS
 from carojournal.packed import INVENTORY_BYTES_MAX
 from carojournal.packed_header import VERSION
-from carojournal.spool import INVENTORY_HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def rules_hash() -> bytes:
 
 
 def _carried(losses: "Sequence[dict[str, object]]", gaps: "Sequence[dict[str, object]]") -> list[dict[str, object]]:
-    """Return what an eviction of the section has to carry on, as `spool` sums it.
+    """Return what an eviction of the section has to carry on, as `held` sums it.
 
     Those are the losses that it records, and its own damaged and refused events: nothing else knows of them.
     """

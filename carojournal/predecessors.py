@@ -9,7 +9,7 @@ word, and not summed.
 
 import os
 
-from carojournal import spool
+from carojournal import held
 from carojournal.cbordecode import decode
 from carojournal.errors import CorruptRecord, MalformedCBOR
 from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record
@@ -37,7 +37,7 @@ def heads(root: str, names: "list[tuple[str, str]]") -> bytes:
             continue
         try:
             data = os.pread(descriptor, _HEAD_BYTES, 0)
-            if data[:4] == spool.SKIPPABLE_MAGIC:
+            if data[:4] == held.SKIPPABLE_MAGIC:
                 data = os.pread(descriptor, 8 + int.from_bytes(data[4:8], "little"), 0)
             found.append(data)
         except OSError:
@@ -61,7 +61,7 @@ def take_asked_for(path: str, segment: bytes, carried: dict[str, list[int]], kno
         for reason, numbers in [*sums.items(), (loss["reason"], own)]:
             carried[reason] = [had - now for had, now in zip(carried[reason], numbers, strict=True)]
         keys = ("reason", "segment", "first_seq", "last_seq", "events", "bytes")
-        kept.append(spool.encode_loss(*[loss[key] for key in keys], sums))  # type: ignore[call-arg]
+        kept.append(held.encode_loss(*[loss[key] for key in keys], sums))  # type: ignore[call-arg]
     for reason in [reason for reason, numbers in carried.items() if not any(numbers)]:
         del carried[reason]
     return kept
@@ -71,7 +71,7 @@ def _losses(path: str, segment: bytes) -> "list[dict[str, Any]]":
     """Return the loss records of *segment* in a closed or packed file, as far as they can be read."""
     with open(open_file(path), "rb") as file:
         data = file.read(8)
-        if data[:4] == spool.SKIPPABLE_MAGIC:
+        if data[:4] == held.SKIPPABLE_MAGIC:
             data = file.read(int.from_bytes(data[4:8], "little"))
             try:
                 rows: list[dict[str, Any]] = decode(data)["sections"]  # type: ignore[assignment]

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from carojournal import segments as listing
 from carojournal import verify_files, verify_segment
 from carojournal.errors import JournalIOError
+from carojournal.held import SKIPPABLE_MAGIC
 from carojournal.reader import JournalReader
 from carojournal.segment_file import CLOSED_NAME, Damage, SegmentInfo, describe_file, read_file
-from carojournal.spool import SKIPPABLE_MAGIC
 from carojournal.verify_files import cleared_ms, explained_segments
 from carojournal.verify_segment import Gap, Verified, verify_packed
 

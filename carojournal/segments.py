@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from carojournal import scan
 from carojournal.errors import DamagedData, JournalIOError, MalformedCBOR
+from carojournal.held import SKIPPABLE_MAGIC, inventory_rows
 from carojournal.segment_file import (
     CLOSED_NAME,
     LOCK_BYTES_MAX,
@@ -25,7 +26,6 @@ from carojournal.segment_file import (
     read_file,
     resolve_uuid,
 )
-from carojournal.spool import SKIPPABLE_MAGIC, inventory_rows
 
 __all__ = ["REASONS", "Listing", "list_segments", "lock_names", "packed_infos", "read_segment"]
 

@@ -6,7 +6,7 @@ import pytest
 from carobatch_journals import close_lanes, fill, journal_at, squeezed
 
 from carobatch.cli import main
-from carojournal import spool
+from carojournal import held
 from carojournal.rotation import closed_name, encode_header, encode_start
 from faults import conservation
 
@@ -67,7 +67,7 @@ def test_a_loss_of_what_never_was_is_noticed(squeezed_journal):
     root, acknowledged = squeezed_journal
     segment = bytes(range(16))
     with open(os.path.join(root, "segments", closed_name(1, segment)), "wb") as file:
-        made_up = spool.encode_loss("evicted", bytes(16), 1, 5, 5, 500, {})
+        made_up = held.encode_loss("evicted", bytes(16), 1, 5, 5, 500, {})
         file.write(encode_start(segment, header_of(segment), [made_up]))
     assert conservation.check(root, acknowledged).problems
 

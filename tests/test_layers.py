@@ -47,6 +47,7 @@ HOT_ORDER = (
     "carojournal.root",
     "carojournal.identity",
     "carojournal.drops",
+    "carojournal.held",
     "carojournal.delivered",
     "carojournal.spool",
     "carojournal.predecessors",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carojournal import packed, packed_write, spool
+from carojournal import held, packed, packed_write
 from carojournal.errors import DamagedData
 from carojournal.packed import Section
 
@@ -102,7 +102,7 @@ def test_the_zstd_program_sees_a_checked_frame_with_the_plain_cbor_sequence(tmp_
 
 def test_a_host_reads_the_inventory_without_libraries(tmp_path):
     path = write(tmp_path / f"{1:016d}-{SEGMENT.hex()}.cborseq.zst", section(losses=[LOSS]), section((), b"\x01" * 16))
-    assert spool.describe(path) == [
+    assert held.describe(path) == [
         (SEGMENT, 2, 4, 3, {"evicted": [1, 9, 900], "cleared": [2, 5, 500]}),
         (b"\x01" * 16, 0, 0, 0, {}),
     ]
@@ -194,4 +194,4 @@ def test_what_a_section_lacks_is_carried_on_when_it_is_evicted(tmp_path):
         {"first_seq": 10, "last_seq": 10, "bytes": 40, "reason": "torn"},
     ]
     path = write(tmp_path / f"{1:016d}-{SEGMENT.hex()}.cborseq.zst", section(gaps=gaps))
-    assert spool.describe(path)[0][4] == {"damaged": [0, 2, 90], "refused": [0, 1, 0]}
+    assert held.describe(path)[0][4] == {"damaged": [0, 2, 90], "refused": [0, 1, 0]}

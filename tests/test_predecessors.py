@@ -5,7 +5,7 @@ import os
 import pytest
 from carobatch_journals import fill, squeezed
 
-from carojournal import spool
+from carojournal import held
 from carojournal.lanes import Lane
 from carojournal.reader import JournalReader
 from carojournal.recovery import verify
@@ -74,5 +74,5 @@ def test_what_nobody_asks_for_is_summed(tmp_path, clock):
         fill(journal, clock, 3_000, 1)
     named = [loss for loss in JournalReader(root).losses() if loss["carried"]]
     assert named
-    assert all(len(spool.describe(info.path)[0][4]) <= 1 for info in JournalReader(root).segments())
+    assert all(len(held.describe(info.path)[0][4]) <= 1 for info in JournalReader(root).segments())
     assert len(JournalReader(root).losses()) <= len(JournalReader(root).segments()) + 1

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from schema_strategies import any_event, payload
 
-from carojournal import events, rotation, spool
+from carojournal import events, held, rotation
 from carojournal.frame import NO_SEGMENT, encode_record
 from carojournal.schema_cddl import cddl
 
@@ -114,7 +114,7 @@ def test_a_header_needs_all_its_keys(key):
 
 
 def test_losses_that_the_spool_writes_match():
-    raw = spool.encode_loss("evicted", ID, 1, 90, 90, 12_000, {"evicted": [2, 50, 6_000]})
+    raw = held.encode_loss("evicted", ID, 1, 90, 90, 12_000, {"evicted": [2, 50, 6_000]})
     assert judge("loss")(raw)
     assert not judge("loss")(cbor2.dumps({**cbor2.loads(raw), "reason": "Somebody's words"}))
 

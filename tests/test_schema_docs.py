@@ -44,10 +44,10 @@ def test_control_records_have_the_keys_of_the_cddl():
 
 
 def test_headers_and_losses_that_are_written_have_the_documented_keys():
-    from carojournal import rotation, spool
+    from carojournal import held, rotation
     from carojournal.codec import loads
 
     header = loads(rotation.encode_header(bytes(16), 0, 0, 0, None))
     assert set(header) == {"record", *CONTROL_DOCS["header"][1]}
-    loss = loads(spool.encode_loss("evicted", bytes(16), 1, 2, 2, 60, {"evicted": [1, 2, 3]}))
+    loss = loads(held.encode_loss("evicted", bytes(16), 1, 2, 2, 60, {"evicted": [1, 2, 3]}))
     assert set(loss) == {"record", *CONTROL_DOCS["loss"][1]}

@@ -5,7 +5,7 @@ import os
 import pytest
 import segments_by_hand as by_hand
 
-from carojournal import Journal, cbor, lanes, policy, rotation, spool
+from carojournal import Journal, cbor, held, lanes, policy, rotation, spool
 from carojournal.errors import JournalIOError, SpoolFull
 
 CAP = 700_000  # 40 segments would be below the minimum: segments of 17,500 bytes, quick to fill.
@@ -158,7 +158,7 @@ def test_a_damaged_segment_is_evicted_with_what_its_numbers_say(small, root, clo
         file.seek(1_000)
         file.write(bytes(50))
     os.rename(oldest, f"{oldest}~")
-    ((_, first, last, count, carried),) = spool.describe(f"{oldest}~")
+    ((_, first, last, count, carried),) = held.describe(f"{oldest}~")
     assert (first, last, count, carried) == (1, events, events, {})
 
 

@@ -169,8 +169,8 @@ def _share(found: "Status") -> str:
 def _trouble_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     """Return what went wrong; rows that say "none" are as worth knowing."""
     from carojournal.drops import DROP_REASONS
+    from carojournal.held import DELIVERED
     from carojournal.refusal import REASONS
-    from carojournal.spool import DELIVERED
 
     rows = [("refused", "none" if not found.refusals else count_text(sum(row[3] for row in found.refusals)))]
     rows += [

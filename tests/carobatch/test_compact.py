@@ -12,7 +12,7 @@ from carobatch.cli import main
 from carobatch.compact import compact
 from carobatch.seal import seal_idle_lanes
 from carobatch.store import PackedStore
-from carojournal import drops, locks, packed, spool
+from carojournal import drops, held, locks, packed, spool
 from carojournal.cbordecode import decode
 from carojournal.errors import DamagedData
 from carojournal.frame import encode_record
@@ -97,7 +97,7 @@ def test_a_sealed_lane_ends_in_a_seal_of_all_before_it(root, clock):
         [name] = names(root, "segments")
         with open(os.path.join(root, "segments", name), "rb") as file:
             data = file.read()
-        at = spool.last_record_offset(data)
+        at = held.last_record_offset(data)
         seal = decode(data[at + 20 : -5])
         assert seal == {"record": "seal", "count": 11, "bytes": at, "sha256": hashlib.sha256(data[:at]).digest()}
         # The writer goes on with a new segment.
@@ -253,7 +253,7 @@ def test_losses_travel_with_the_segment_that_records_them(root, clock):
     assert header["losses"] == [{**loss, "seq": 1}]
     assert list(records) == []
     [name] = names(root, "packed")
-    assert spool.describe(os.path.join(root, "packed", name))[0][4] == {"evicted": [1, 4, 400]}
+    assert held.describe(os.path.join(root, "packed", name))[0][4] == {"evicted": [1, 4, 400]}
 
 
 def test_a_kill_at_any_step_loses_and_duplicates_nothing(root, clock, tmp_path):

@@ -13,7 +13,7 @@ from carobatch.compact import compact
 from carobatch.http import Reply
 from carobatch.store import PackedStore
 from carobatch.upload import SUSPECTS_MAX, Upload
-from carojournal import deletion, policy, sent, spool
+from carojournal import deletion, held, policy, sent, spool
 from carojournal.recovery import verify
 
 
@@ -272,7 +272,7 @@ def test_losses_that_a_delivered_segment_recorded_are_kept(root, clock, receiver
 
     record(root, clock, 1)
     upload(root, receiver.url, clock)
-    lost = spool.encode_loss("evicted", bytes(16), 1, 9, 9, 900, {"evicted": [2, 30, 4000]})
+    lost = held.encode_loss("evicted", bytes(16), 1, 9, 9, 900, {"evicted": [2, 30, 4000]})
     event = next(iter(JournalReader(root).records(events_only=True)), None)
     assert event is None
     record(root, clock, 1)

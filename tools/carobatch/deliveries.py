@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from carobatch.noting import ReadFile, state_of
 from carobatch.receipt import intersect, union
 from carobatch.spared import spared
-from carojournal import sent, spool
+from carojournal import held, sent, spool
 from carojournal.closed import encode_closed
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError
@@ -79,7 +79,7 @@ def _packed(path: str, done: Accounted) -> ReadFile | None:
 def _loss_payload(loss: dict[str, object]) -> bytes:
     carried = {row["reason"]: [row["segments"], row["events"], row["bytes"]] for row in loss["carried"]}  # type: ignore[attr-defined]
     keys = ("reason", "segment", "first_seq", "last_seq", "events", "bytes")
-    return spool.encode_loss(*[loss[key] for key in keys], carried)  # type: ignore[arg-type,call-arg]
+    return held.encode_loss(*[loss[key] for key in keys], carried)  # type: ignore[arg-type,call-arg]
 
 
 def reclaim(reader: "NotingReader", done: Accounted, *, whole: bool = True) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from carobatch.ledger import Ledger
 from carobatch.outbox import standing_intents
 from carobatch.store import PackedStore
 from carobatch.survey import survey
-from carojournal import deletion, drops, policy, sent, spool
+from carojournal import deletion, drops, held, policy, sent, spool
 from carojournal.errors import JournalError
 from carojournal.reader import JournalReader
 from carojournal.recovery import verify
@@ -65,9 +65,9 @@ def _described(root: str) -> object:
     rows = []
     for folder, name, _ in spool.usage(root):
         if folder in ("segments", "packed"):
-            rows += spool.describe(os.path.join(root, folder, name))
+            rows += held.describe(os.path.join(root, folder, name))
     for segment, first, last, count, carried in rows:
-        spool.encode_loss("evicted", segment, first, last, count, 1, carried)
+        held.encode_loss("evicted", segment, first, last, count, 1, carried)
     return frozenset()
 
 

@@ -7,7 +7,7 @@ from random import Random
 import cbor2
 
 from carobatch.sections import section_of
-from carojournal import spool, zstd
+from carojournal import held, zstd
 from carojournal.codec import dumps
 from carojournal.packed import iter_content, iter_sections, read_content, read_inventory, split_records
 from carojournal.reader import JournalReader
@@ -71,8 +71,8 @@ def _read_packed(root: str, path: str) -> str:
     reader.tail(2)
     reader.losses()
     report = verify(root)
-    for _, first, last, events, carried in spool.describe(path):
-        spool.encode_loss("evicted", bytes(16), first, last, events, 1, carried)
+    for _, first, last, events, carried in held.describe(path):
+        held.encode_loss("evicted", bytes(16), first, last, events, 1, carried)
     inventory, refused = attempt(lambda: read_inventory(path))
     if inventory is None:
         return f"{refused}; exit {report.exit_code}"

@@ -10,7 +10,7 @@ from zlib import crc32
 import cbor2
 
 from carobatch.sections import section_of
-from carojournal import codec, redact, spool
+from carojournal import codec, held, redact
 from carojournal.cbordecode import decode
 from carojournal.codec import loads_fast
 from carojournal.events import DETAILED, ENVELOPE
@@ -62,7 +62,7 @@ def with_losses() -> bytes:
     from carojournal.closed import encode_closed
 
     losses = [
-        spool.encode_loss("evicted", bytes([number] * 16), 1, 9, 9, 900, {"evicted": [1, 2, 3]} if number else {})
+        held.encode_loss("evicted", bytes([number] * 16), 1, 9, 9, 900, {"evicted": [1, 2, 3]} if number else {})
         for number in range(2)
     ]
     data = _segments()[0]
@@ -162,10 +162,10 @@ def _read_segment(root: str, path: str, uuid: bytes, data: bytes) -> str:
     good = [raw for raw in read.values() if check_payload(raw) is None]
     for raw in good:
         check_event(raw)
-    for _, first, last, events, carried in spool.describe(path):
+    for _, first, last, events, carried in held.describe(path):
         if min(first, last, events, *(min(sums) for sums in carried.values()), 0) < 0:
             raise WrongValue("an eviction that would count less than nothing")
-        spool.encode_loss("evicted", uuid, first, last, events, len(data), carried)
+        held.encode_loss("evicted", uuid, first, last, events, len(data), carried)
     info = describe_file(path, "closed", named=(uuid, samples.NOON_MS * 1000))
     if isinstance(info, SegmentInfo):
         _check_section(info, data)
