@@ -21,6 +21,7 @@ path must still lead to the file that this process has open, with the size it le
 """
 
 import os
+from errno import EISDIR, ELOOP, ENXIO, ESPIPE
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from os import lstat
 
@@ -55,6 +56,7 @@ _SEAL = b"frecorddseal"  # The key and value that make a record a seal.
 _TAKE = LOCK_EX | LOCK_NB
 _OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_ODD = (EISDIR, ELOOP, ENXIO, ESPIPE)  # A folder, a link, a socket or a pipe stands where a file of the lane should be.
 
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync.
@@ -97,7 +99,12 @@ class Lane:
         self._lock_path = f"{root}/lanes/{number}.lock"
         if lstat(f"{root}/lanes").st_mode & 0o170000 == 0o120000:
             carojournal.root.check_root(root)  # Readers follow no link: what is written behind one is lost to them.
-        self._lock = os.open(self._lock_path, _LOCK, 0o600)
+        self._lock = -1
+        try:
+            self._open_lock()
+        except OSError as error:
+            if error.errno not in _ODD:
+                raise
         self._descriptor = -1
         self._forget()
 
@@ -120,8 +127,13 @@ class Lane:
         self._created_us = self._consent_ms = self._from_ms = self._until_ms = 0
         self._previous: tuple[bytes, int | None, int | None] | None = None
 
+    def _open_lock(self) -> None:
+        self._lock = os.open(self._lock_path, _LOCK, 0o600)
+
     def acquire(self) -> bool:
         """Take the lane's lock without waiting; return whether it was free."""
+        if self._lock < 0:
+            self._open_lock()  # Says what stands in its place.
         try:
             flock(self._lock, _TAKE)
         except BlockingIOError:
@@ -147,13 +159,14 @@ class Lane:
     ) -> "tuple[bytes, int] | None":
         """Take the lock, write *payloads* as the next records, all or none, and give the lock back.
 
-        Returns (segment uuid, seq of the first), or None if somebody else holds the lane.  *now_ms* is UTC
-        milliseconds, *consent_ms* the time of the recorded yes under which the events were made (0: none); *sync* waits
-        until they are on the disk.  Raises OSError, JournalIOError, LaneLost.
+        Returns (segment uuid, seq of the first), or None if the lane cannot be had: somebody else holds it, or what
+        stands in its files' place is no file.  *now_ms* is UTC milliseconds, *consent_ms* the time of the recorded yes
+        under which the events were made (0: none); *sync* waits until they are on the disk.  Raises OSError,
+        JournalIOError, LaneLost.
         """
         try:
             flock(self._lock, _TAKE)
-        except BlockingIOError:
+        except (BlockingIOError, ValueError):  # Held; or -1, no lock file.
             return None
         try:
             try:
@@ -162,7 +175,12 @@ class Lane:
             except FileNotFoundError:
                 known = False
             if not known:
-                self.attach(now_ms)
+                try:
+                    self.attach(now_ms)
+                except OSError as error:
+                    if error.errno not in _ODD:
+                        raise
+                    return None
             first = self._seq
             data = encode_next(self._seed, first, payloads[0]) if len(payloads) == 1 else self._records(payloads)
             size = self._size + len(data)
@@ -202,9 +220,11 @@ class Lane:
             if sync:
                 _sync(self._descriptor)
         except (OSError, carojournal.errors.JournalIOError):
-            os.ftruncate(self._descriptor, before)
-            if sync:
-                self._forget()  # A descriptor on which a sync has failed is not synced again: its pages may be gone.
+            try:
+                os.ftruncate(self._descriptor, before)
+            finally:
+                if sync:
+                    self._forget()  # A descriptor on which a sync has failed is not synced again: pages may be gone.
             raise
         self._size = before + len(data)
 

@@ -239,7 +239,11 @@ def test_nothing_follows_a_seal_whose_writer_died_before_the_segment_was_closed(
     assert len(os.listdir(f"{root}/segments")) == 2
 
 
-def test_a_descriptor_on_which_a_sync_has_failed_is_not_synced_again(home, root, clock, monkeypatch):
+@pytest.mark.parametrize("taken_back", [True, False])
+def test_a_descriptor_on_which_a_sync_has_failed_is_not_synced_again(home, root, clock, monkeypatch, taken_back):
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
     synced = []
 
     def sync(descriptor):
@@ -251,11 +255,14 @@ def test_a_descriptor_on_which_a_sync_has_failed_is_not_synced_again(home, root,
     held = []
     monkeypatch.setattr("carojournal.lanes._sync", sync)
     with Journal.open(clock=clock, admin="/nonexistent", durability="each") as journal:
-        assert not journal.record("session_start", **START)
+        with monkeypatch.context() as patched:
+            if not taken_back:
+                patched.setattr("os.ftruncate", refuse)
+            assert not journal.record("session_start", **START)
         (lane,) = journal._lanes
         assert lane._descriptor == -1
         assert journal.record("session_start", **START)
-    assert len(by_hand.events(root)) == 1
+    assert len(by_hand.events(root)) == (1 if taken_back else 2)  # What could not be taken back stays: more, not less.
     os.close(held[0])
 
 

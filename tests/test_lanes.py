@@ -1,8 +1,10 @@
 """Lanes between processes, threads and forks, and what others may do to their files."""
 
+import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import threading
 
 import filelock
@@ -18,6 +20,11 @@ START = {"caro_version": "1.1.0", "os": "linux"}
 
 def counts(root):
     return {key: count for key, count in drops.read_counts(root)[0].items() if count}
+
+
+def bind(path):
+    with contextlib.chdir(os.path.dirname(path)), socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.basename(path))  # A socket's path is short.
 
 
 def test_rotation_by_another_process_goes_unnoticed(journal, root, clock):
@@ -50,6 +57,20 @@ def test_a_busy_lane_is_passed_over_without_waiting(journal, root):
         fcntl.flock(held, fcntl.LOCK_EX)
         assert journal.record("session_start", **START)
     assert sorted(name for name in os.listdir(f"{root}/lanes") if name.endswith("seg")) == ["0.seg", "1.seg"]
+
+
+@pytest.mark.parametrize("name", ["0.lock", "0.seg"])
+@pytest.mark.parametrize("kind", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/null", path), bind])
+def test_a_lane_whose_file_is_none_is_passed_over(journal, root, clock, name, kind):
+    journal.record("session_start", **START)
+    os.unlink(f"{root}/lanes/{name}")
+    kind(f"{root}/lanes/{name}")
+    for _ in range(2):
+        with Journal.open(root, clock=clock, admin="/nonexistent") as other:
+            assert other.record("session_start", **START)
+            assert other.append("session_start", **START)
+        clock.advance(2 * 86_400_000)  # Its segment is of another day: the next one also looks at the odd lane.
+    assert counts(root) == {}
 
 
 def test_an_idle_lane_that_cannot_be_closed_costs_no_other_lane_anything(journal, root, clock):
