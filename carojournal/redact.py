@@ -82,11 +82,10 @@ class Accepted:
         )
         slots[run_slot] = b"frun_idP" + run
         slots[session_slot] = b"jsession_idP" + session
-        if generation:
-            head = _HEADS[generation] if generation < _HEADS_MAX else encode_head(0, generation)
-            slots[generation_slot] = b"jgeneration" + head
+        if 0x100 <= generation < 0x10000:  # As `encode_head`, for it is never the same twice.
+            slots[generation_slot] = b"jgeneration\x19" + generation.to_bytes(2, "big")
         else:
-            slots[generation_slot] = _NO_VALUE
+            slots[generation_slot] = b"jgeneration" + encode_head(0, generation) if generation else _NO_VALUE
         return spec[7][slots.count(_NO_VALUE)] + b"".join(slots)
 
     @property
@@ -253,13 +252,19 @@ def _nothing(_value: object) -> None:
 
 def _int(key: bytes, most: int, exact: int, step: int) -> "_Check":
     known: dict[int, bytes] = {}
+    short = key + b"\x19"
 
     def admit(value: object) -> "bytes | str":
         if type(value) is not int:
             return "type"
         if not 0 <= value <= most:
             return "range"
-        found = key + encode_head(0, value if value <= exact else (value + step // 2) // step * step)
+        if value > exact:
+            found = key + encode_head(0, (value + step // 2) // step * step)
+        elif 0x100 <= value < 0x10000:  # Most times and counts; most of them occur once.
+            found = short + value.to_bytes(2, "big")
+        else:
+            found = key + encode_head(0, value)
         if len(known) < _KNOWN_MAX:
             known[value] = found
         return found
@@ -292,8 +297,6 @@ def _score(key: bytes) -> "_Check":
     return float, known.get, admit
 
 
-_HEADS_MAX = 24
-_HEADS = [bytes((number,)) for number in range(_HEADS_MAX)]  # RFC 8949: the numbers that are their own heads.
 _compiled: "dict[str, _Spec]" = {}
 _new = object.__new__
 
