@@ -21,7 +21,6 @@ path must still lead to the file that this process has open, with the size it le
 """
 
 import os
-from errno import EISDIR, ELOOP, ENXIO, ESPIPE
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from os import lstat
 
@@ -56,10 +55,16 @@ _SEAL = b"frecorddseal"  # The key and value that make a record a seal.
 _TAKE = LOCK_EX | LOCK_NB
 _OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-_ODD = (EISDIR, ELOOP, ENXIO, ESPIPE)  # A folder, a link, a socket or a pipe stands where a file of the lane should be.
 
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync.
+
+
+def _is_odd(error: OSError) -> bool:
+    """Tell whether a folder, a link, a socket or a pipe stands where a file of the lane should be."""
+    import errno  # Not at the top: a first append would pay for it.
+
+    return error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ESPIPE)
 
 
 class Lane:
@@ -103,7 +108,7 @@ class Lane:
         try:
             self._open_lock()
         except OSError as error:
-            if error.errno not in _ODD:
+            if not _is_odd(error):
                 raise
         self._descriptor = -1
         self._forget()
@@ -178,7 +183,7 @@ class Lane:
                 try:
                     self.attach(now_ms)
                 except OSError as error:
-                    if error.errno not in _ODD:
+                    if not _is_odd(error):
                         raise
                     return None
             first = self._seq

@@ -30,7 +30,7 @@ HOT = {
 }
 # What the first event of a journal needs besides: it starts a segment.
 FIRST_EVER = {f"carojournal.{name}" for name in ("cbor", "drops", "errors", "identity", "root", "rotation", "spool")}
-HOT_STDLIB = {"_frozen_importlib_external", "_thread", "errno", "fcntl", "marshal", "os", "sys", "time"}
+HOT_STDLIB = {"_frozen_importlib_external", "_thread", "fcntl", "marshal", "os", "sys", "time"}
 # Layers from the bottom; a module may import its own layer's lower neighbours and anything below.
 HOT_ORDER = (
     "carojournal.events",
