@@ -12,20 +12,19 @@ The grammar and the layout are those of `frame`.  Three rules, each with its rea
 """
 
 import re
-from struct import Struct
+from itertools import pairwise
 from typing import NamedTuple
-from zlib import crc32
 
 from carojournal.errors import CorruptRecord
 from carojournal.frame import (
     FIRST_RECORD_OFFSET,
     LABEL,
     NO_SEGMENT,
-    PAYLOAD_BYTES_MAX,
     RECORD_OVERHEAD_BYTES,
     decode_record,
     last_record_offset,
 )
+from carojournal.steps import HEAD_BYTES, TAIL_BYTES, starts_in_step
 
 __all__ = ["REASONS", "Gap", "Place", "Scan", "Span", "next_record", "scan", "scan_records"]
 
@@ -41,18 +40,12 @@ REASONS = {
     "order": "a record that stands after later ones; it was read",
 }
 
-_TAIL = Struct(">BI")
-_TAIL_BYTES = _TAIL.size
-_STEP = Struct(">BIHIBQBI")  # A record's tail, then marks, crc, mark, seq, mark, length: the 20 bytes before a payload.
-_MARKS = 0x841A
 # A record's fixed bytes and the two high bytes of a length up to 65,536.  Finding them with `re` before a candidate is
 # judged makes a file full of false marks cost milliseconds; judging each, as `frame.find_record` does, 1.5 s a MB.
 _BEGINS = re.compile(rb"\x84\x1a.{4}\x1b.{8}\x5a\x00[\x00\x01]", re.DOTALL)
 _RECORD_BYTES_MIN = RECORD_OVERHEAD_BYTES + 1
 # A record ends in 1A and a number above 25, so no whole record ends in five zero bytes, nor after one flipped bit.
 _ZEROS_MIN = 5
-
-assert _STEP.size == RECORD_OVERHEAD_BYTES
 
 
 class Place(NamedTuple):
@@ -137,7 +130,7 @@ def scan_records(data: bytes, segment: bytes, at: int, expected: int) -> Scan:
             spans.append(Span(at, following - at, _reason(segment, data, at), torn))
             at = following
             continue
-        after = found.end + _TAIL_BYTES
+        after = found.end + TAIL_BYTES
         if found.seq in seen or found.seq < first_expected:
             _extend(spans, at, after - at, "duplicate")
         else:
@@ -151,40 +144,14 @@ def scan_records(data: bytes, segment: bytes, at: int, expected: int) -> Scan:
 
 
 def _in_step(data: bytes, segment: bytes, at: int, seq: int) -> tuple[list[Place], int]:
-    """Return the valid records from *at* on that are numbered from *seq* on without a break, and where they end.
-
-    That is all of nearly every segment, so each record costs one look at its fixed bytes, which includes the tail of
-    the one before, one copy and one checksum.
-    """
-    records: list[Place] = []
-    add, new, unpack, key = records.append, tuple.__new__, _STEP.unpack_from, crc32(segment)
-    last_start = len(data) - _RECORD_BYTES_MIN
-    first = _record(segment, data, at)
-    if first is None or first.seq != seq:
-        return records, at
-    add(first)
-    at, total, seq = first.end, first.end - first.start + RECORD_OVERHEAD_BYTES, seq + 1
-    while at + _TAIL_BYTES <= last_start:
-        tail, before, mark, crc, mark_seq, found, mark_length, length = unpack(data, at)
-        end = at + _STEP.size + length
-        if (
-            mark != _MARKS
-            or mark_seq != 0x1B
-            or mark_length != 0x5A
-            or found != seq
-            or tail != 0x1A
-            or before != total
-            or not 0 < length <= PAYLOAD_BYTES_MAX
-            or crc32(data[at + 11 : end + _TAIL_BYTES], key) != crc
-        ):
-            break
-        add(new(Place, (at + 5, seq, at + 25, end)))
-        at, total, seq = end, length + RECORD_OVERHEAD_BYTES, seq + 1
-    # The tail of the last one is still to be looked at.
-    if data[at : at + _TAIL_BYTES] != _TAIL.pack(0x1A, total):
-        at = records.pop().offset
-        return records, at
-    return records, at + _TAIL_BYTES
+    """Return the valid records from *at* on that are numbered from *seq* on without a break, and where they end."""
+    starts = starts_in_step(data, segment, at, seq)
+    new = tuple.__new__
+    records = [
+        new(Place, (start - HEAD_BYTES, number, start, after - RECORD_OVERHEAD_BYTES))
+        for number, (start, after) in enumerate(pairwise(starts), seq)
+    ]
+    return records, starts[-1] - HEAD_BYTES
 
 
 def _record(segment: bytes, data: bytes, at: int) -> Place | None:

@@ -13,16 +13,18 @@ from carojournal import payload_pattern
 from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
 from carojournal.events import SCHEMA_HASH
+from carojournal.frame import FIRST_RECORD_OFFSET, RECORD_OVERHEAD_BYTES
 from carojournal.packed import Section, split_records
 from carojournal.packed_header import OTHER_WRITER, is_loss, is_writer
 from carojournal.rotation import WRITER
-from carojournal.scan import scan
+from carojournal.scan import Scan, scan
 from carojournal.segment_file import read_header
+from carojournal.steps import intact_payloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from carojournal.scan import Place, Scan
+    from carojournal.scan import Place
     from carojournal.segment_file import SegmentInfo
 
 __all__ = ["Sectioned", "counted", "gaps_of", "recheck_section", "runs_of", "section_of", "with_events"]
@@ -46,23 +48,22 @@ class Sectioned:
 
 def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
     """Return the section of the closed segment *info* whose file holds *data*.  Never raises for what *data* holds."""
-    found = scan(data, info.segment)
-    places = sorted(found.records, key=_by_seq) if _has_disorder(found) else found.records
+    found, places, payloads = _parts(info.segment, data)
+    seqs = [place.seq for place in places] if places else list(range(len(payloads)))
+    numbers = seqs.copy()
     losses: list[dict[str, object]] = []
     refused: list[tuple[int, Refusals]] = []
-    left_out: set[int] = set()
+    left_out: list[int] = []
     sealed = False
-    payloads = [data[start:end] for _, _, start, end in places]
     for position in payload_pattern.unrecognised(payloads):
-        place, payload = places[position], payloads[position]
+        seq, payload = seqs[position], payloads[position]
         if b"frecord" in payload and (control := _control(payload)):
-            sealed = sealed or _take(control, place, data, losses)
-            left_out.add(position)
+            sealed = sealed or _take(control, seq, data, _offset(places, payloads, position), losses)
+            left_out.append(position)
         elif bad := refusals(payload):
-            refused.append((place.seq, bad))
-            left_out.add(position)
-    seqs = [seq for _, seq, _, _ in places]
-    for position in sorted(left_out, reverse=True):
+            refused.append((seq, bad))
+            left_out.append(position)
+    for position in reversed(left_out):
         del seqs[position], payloads[position]
     damaged = [
         (span.offset, data[span.offset : span.offset + span.size], span.reason)
@@ -81,10 +82,10 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
         # A header that cannot be read names no schema; the events have just been checked against ours.
         "schema": info.schema if len(info.schema) == 32 else SCHEMA_HASH,
         "writer": writer if is_writer(writer) else OTHER_WRITER,
-        "records": places[-1].seq + 1 if places else 0,
+        "records": numbers[-1] + 1 if numbers else 0,
         **counted(runs_of(seqs)),
         "losses": losses,
-        "gaps": _gaps(found, places, refused),
+        "gaps": _gaps(found, numbers, refused),
         "source": {
             "bytes": len(data),
             "sha256": hashlib.sha256(data).digest(),
@@ -169,32 +170,51 @@ def _control(payload: bytes) -> dict[str, object] | None:
     return control if control["record"] != "loss" or is_loss({**control, "seq": 0}) else None
 
 
-def _take(control: dict[str, object], place: "Place", data: bytes, losses: list[dict[str, object]]) -> bool:
-    """Note a loss; tell whether the control record is a seal that holds."""
+def _parts(segment: bytes, data: bytes) -> "tuple[Scan, list[Place], list[bytes]]":
+    """Return what *data* holds beside records, where its records stand, and their payloads, both by sequence number.
+
+    Of a whole segment, where nothing is to be said of any place, there are none: its records are all from 0 on.
+    """
+    payloads = intact_payloads(data, segment)
+    if payloads is not None:
+        return Scan([], [], [], len(data)), [], payloads
+    found = scan(data, segment)
+    places = sorted(found.records, key=_by_seq) if _has_disorder(found) else found.records
+    return found, places, [data[start:end] for _, _, start, end in places]
+
+
+def _offset(places: "Sequence[Place]", payloads: "Sequence[bytes]", position: int) -> int:
+    """Return where the record at *position* begins."""
+    if places:
+        return places[position].offset
+    return FIRST_RECORD_OFFSET + sum(map(len, payloads[:position])) + position * RECORD_OVERHEAD_BYTES
+
+
+def _take(control: dict[str, object], seq: int, data: bytes, offset: int, losses: list[dict[str, object]]) -> bool:
+    """Note a loss; tell whether the control record *seq*, which begins at *offset*, is a seal that holds."""
     if control["record"] == "loss":
-        losses.append({**control, "seq": place.seq})
+        losses.append({**control, "seq": seq})
     if control["record"] != "seal":
         return False
-    before = data[: place.offset]
     return (
-        control.get("count") == place.seq
-        and control.get("bytes") == place.offset
-        and control.get("sha256") == hashlib.sha256(before).digest()
+        control.get("count") == seq
+        and control.get("bytes") == offset
+        and control.get("sha256") == hashlib.sha256(data[:offset]).digest()
     )
 
 
-def _gaps(found: "Scan", places: "Sequence[Place]", refused: list[tuple[int, Refusals]]) -> list[dict[str, object]]:
+def _gaps(found: "Scan", seqs: "Sequence[int]", refused: list[tuple[int, Refusals]]) -> list[dict[str, object]]:
     """Return the ranges of sequence numbers that are missing from the section, and why, ascending."""
     gaps: list[dict[str, object]] = []
     torn = sum(span.size for span in found.spans if span.torn)
     lost = sum(span.size for span in found.spans if not span.torn and span.reason != "order")
-    whole = len(places) if places and places[-1].seq == len(places) - 1 else 0  # That many from 0 on without a gap.
+    whole = len(seqs) if seqs and seqs[-1] == len(seqs) - 1 else 0  # That many from 0 on without a gap.
     expected = whole
-    for place in places[whole:]:
-        if place.seq > expected:
-            gaps.append({"first_seq": expected, "last_seq": place.seq - 1, "bytes": lost, "reason": "damaged"})
+    for seq in seqs[whole:]:
+        if seq > expected:
+            gaps.append({"first_seq": expected, "last_seq": seq - 1, "bytes": lost, "reason": "damaged"})
             lost = 0
-        expected = place.seq + 1
+        expected = seq + 1
     if lost:
         gaps.append({"first_seq": expected, "last_seq": expected, "bytes": lost, "reason": "damaged"})
     if torn:
