@@ -40,8 +40,8 @@ def rules_hash() -> bytes:
     """
     package = os.path.dirname(os.path.abspath(__file__))
     digest = hashlib.sha256(SCHEMA_HASH)
-    names = ["events.py", "grammars.py", "own_events.py", "payload_pattern.py", "redact.py", "refusal.py"]
-    names += ["shape.py", "stored.py"]
+    names = ["events.py", "grammars.py", "own_events.py", "payload_pattern.py", "payload_shapes.py"]
+    names += ["redact.py", "refusal.py", "shape.py", "stored.py"]
     names += sorted(f"patterns/{name}" for name in os.listdir(f"{package}/patterns") if name.endswith((".py", ".txt")))
     for name in names:
         with open(f"{package}/{name}", "rb") as file:

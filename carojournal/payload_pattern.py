@@ -4,7 +4,7 @@ Compaction, verification and import check every event again.  Decoding each one,
 it to see that nothing but its deterministic encoding stood there takes 25 microseconds; a pattern over the bytes
 says the same in 4, because a stored payload of a closed schema is nearly regular: keys in a fixed order, enum values as
 literals.  What is not regular, numbers within bounds and the grammars of versions and models, is judged by `redact`
-itself the first time a value occurs, and remembered.
+itself the first time a value occurs, and remembered.  What is frequent has a faster pattern still: `payload_shapes`.
 
 A payload that matches is one that `redact.check` accepts unchanged.  One that does not match need not be bad (a time of
 another century, say): the caller then asks `stored`, which decodes and gives reasons.  Tests hold the two together.
@@ -19,6 +19,7 @@ from carojournal import events, own_events
 from carojournal.cbor import encode_int, encode_text
 from carojournal.codec import loads
 from carojournal.errors import MalformedCBOR
+from carojournal.payload_shapes import ENVELOPE, Shapes
 from carojournal.redact import GENERATION_MAX, compile_event, field_of
 
 if TYPE_CHECKING:
@@ -39,11 +40,6 @@ _TEXT = b"|".join(
     + [b"\x78" + re.escape(bytes([size])) + b"[!-~]{%d}+" % size for size in range(24, 65)]
 )
 _FLOAT = rb"\xf9..|\xfa.{4}|\xfb.{8}"
-_ENVELOPE = {  # Head and value; what the values say is for nobody to judge.
-    "run_id": (b"P", rb".{16}"),
-    "session_id": (b"P", rb".{16}"),
-    "timestamp": (rb"\x1b", rb"\x00\x00\x01.{5}"),  # 2004 to 2039 in milliseconds
-}
 _KNOWN_MAX = 16_384  # Distinct values remembered per event: bounds memory whatever a bundle holds.
 _GENERATION = encode_text("generation")
 _STARTS_MAX = 64  # More than events there are, and words that stand before an event's name.
@@ -63,7 +59,7 @@ class _Pattern:
         keys = sorted((*own_events.ALL_EVENTS[name][1], *events.ENVELOPE), key=lambda key: (len(key), key))
         if spec is None:
             keys.remove("generation")  # No run of a host's is behind an event of the journal's own.
-        self.keys = tuple(key for key in keys if key not in _ENVELOPE and key != "event")
+        self.keys = tuple(key for key in keys if key not in ENVELOPE and key != "event")
         parts = [self._part(name, key, field_of(spec, key) if spec else _own_field(name, key)) for key in keys]
         self.full = 0xA0 + len(keys)
         assert self.full < 0xB8, "the head of a map with more keys takes two bytes"
@@ -73,20 +69,20 @@ class _Pattern:
     @cached_property
     def split(self) -> "Callable[[bytes], re.Match[bytes] | None]":
         """Match a whole payload, with groups for the values of the envelope as well."""
-        captured = {key: re.escape(encode_text(key)) + b"%b(%b)" % value for key, value in _ENVELOPE.items()}
+        captured = {key: re.escape(encode_text(key)) + b"%b(%b)" % value for key, value in ENVELOPE.items()}
         return re.compile(b"." + b"".join({**self._parts, **captured}.values()), re.DOTALL).fullmatch
 
     @cached_property
     def places(self) -> "tuple[Callable[[tuple[bytes, ...]], tuple[bytes, ...]], ...]":
         """Take from the groups of `split` the envelope's values, and the fields."""
         captured = [key for key in self._parts if key != "event"]
-        return itemgetter(*map(captured.index, _ENVELOPE)), itemgetter(*map(captured.index, self.keys))
+        return itemgetter(*map(captured.index, ENVELOPE)), itemgetter(*map(captured.index, self.keys))
 
     def _part(self, name: str, key: str, field: "_Field | None") -> bytes:
         label = re.escape(encode_text(key))
         if field is None:
             if key != "generation":
-                return label + (re.escape(encode_text(name)) if key == "event" else b"%b%b" % _ENVELOPE[key])
+                return label + (re.escape(encode_text(name)) if key == "event" else b"%b%b" % ENVELOPE[key])
             self.fields.append(None)
             self.labels.append(_GENERATION)
             self.texts.append(False)
@@ -155,6 +151,7 @@ def _value(raw: bytes) -> object:
 
 
 _patterns: dict[bytes, _Pattern] = {}
+_shapes = Shapes()
 _starts: dict[bytes, _Pattern] = {}  # By the bytes 1 to 8 of a payload, which tell events apart.
 
 
@@ -174,25 +171,32 @@ def _pattern(data: bytes, at: int) -> _Pattern | None:
 
 def payload_end(data: bytes, at: int = 0) -> int:
     """Return where the payload at offset *at* of *data* ends, or -1 if it is none that this module recognises."""
+    known = _shapes.known
+    same = known.match(data, at)
+    return same.end() if same is not None and known.is_good(same) else _judge(data, at)
+
+
+def _judge(data: bytes, at: int) -> int:
+    """Return where the payload ends, or -1: what the shapes do not say, the event's whole pattern does."""
     pattern = _starts.get(data[at + 1 : at + 9]) or _pattern(data, at)
     found = pattern.match(data, at) if pattern else None
-    return found.end() if found and pattern and pattern.accepts(data[at], found.groups()) else -1
+    if not found or not pattern or not pattern.accepts(data[at], groups := found.groups()):
+        return -1
+    _shapes.note(pattern.name, pattern.keys, groups)
+    return found.end()
 
 
 def unrecognised(stored: "Iterable[bytes]") -> list[int]:
     """Return the positions in *stored* of the payloads that are not recognised."""
-    starts = _starts.get
+    known = _shapes.known
+    fullmatch, is_good = known.fullmatch, known.is_good
     odd = []
     for position, payload in enumerate(stored):
-        pattern = starts(payload[1:9]) or _pattern(payload, 0)
-        found = pattern.match(payload) if pattern else None
-        if found and pattern and found.end() == len(payload):
-            groups = found.groups()
-            if pattern.known.issuperset(groups) and payload[0] == pattern.full - groups.count(None):
-                continue
-            if pattern.accepts(payload[0], groups):
-                continue
-        odd.append(position)
+        same = fullmatch(payload)
+        if same is not None and (same.lastindex is None or is_good(same)):
+            continue
+        if _judge(payload, 0) != len(payload):
+            odd.append(position)
     return odd
 
 
@@ -222,14 +226,15 @@ def parts_of(payload: bytes) -> Parts | None:
 
 def count_payloads(body: bytes) -> int:
     """Return how many payloads follow one another in *body*, or -1 if one of them is not recognised."""
-    starts = _starts.get
+    known = _shapes.known
+    match, is_good = known.match, known.is_good
     at, size, count = 0, len(body), 0
     while at < size:
-        pattern = starts(body[at + 1 : at + 9]) or _pattern(body, at)
-        found = pattern.match(body, at) if pattern else None
-        if not found or not pattern or not pattern.accepts(body[at], found.groups()):
+        same = match(body, at)
+        if same is not None and (same.lastindex is None or is_good(same)):
+            at = same.end()
+        elif (at := _judge(body, at)) < 0:
             return -1
-        at = found.end()
         count += 1
     return count
 
