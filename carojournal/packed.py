@@ -34,7 +34,7 @@ from carojournal.packed_header import HEADER_BYTES_MAX, SECTION_BYTES_MAX, inven
 from carojournal.root import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "CONTENT_BYTES_MAX",
@@ -49,6 +49,7 @@ __all__ = [
     "read_content",
     "read_frame",
     "read_inventory",
+    "reads_back",
     "split_records",
 ]
 
@@ -148,6 +149,23 @@ def read_content(inventory: Inventory) -> bytes:
     if len(content) != inventory.content_bytes or hashlib.sha256(content).digest() != inventory.content_sha256:
         raise DamagedData(inventory.path, inventory.start, "the content's SHA-256 does not hold")
     return content
+
+
+def reads_back(inventory: Inventory, parts: "Iterable[bytes]") -> bool:
+    """Tell whether the content of a packed file is *parts*, one after another, and its hashes hold.
+
+    One part and the frame are in memory at a time.  Raises DamagedData, OSError.
+    """
+    from carojournal import zstd
+
+    reader, size = zstd.open_frame(read_frame(inventory), CONTENT_BYTES_MAX, inventory.path)
+    digest = hashlib.sha256()
+    for part in parts:
+        if reader.read(len(part)) != part:
+            return False
+        digest.update(part)
+    ended = not reader.read(1)
+    return ended and reader.count == size == inventory.content_bytes and digest.digest() == inventory.content_sha256
 
 
 def read_frame(inventory: Inventory) -> bytes:

@@ -86,10 +86,11 @@ def encode_packed(sections: "Sequence[Section]", level: int, checked: bytes) -> 
     (32 zero bytes: it was not).  Raises RecordTooLarge if the inventory of that many sections is larger than
     INVENTORY_BYTES_MAX.
     """
-    encoded = [section.encode() for section in sections]
-    content = b"".join(encoded)
+    parts = [section.encode() for section in sections]
+    rows = [_row(section, part) for section, part in zip(sections, parts, strict=True)]
+    content = b"".join(parts)
+    del parts  # As much memory as the content.
     frame = zstd.compress(content, level)
-    rows = [_row(section, raw) for section, raw in zip(sections, encoded, strict=True)]
     inventory = with_checksum(
         {
             "version": VERSION,

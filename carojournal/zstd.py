@@ -28,6 +28,7 @@ __all__ = [
     "compress",
     "compressor",
     "decompress",
+    "open_frame",
     "skippable",
     "walk_frames",
 ]
@@ -177,6 +178,18 @@ def decompress(frame: bytes, output_max: int, name: str) -> bytes:
 
     Raises DamagedData for anything else, and for more than *output_max* bytes.
     """
+    reader, size = open_frame(frame, output_max, name)
+    data = reader.read(size + 1)
+    if len(data) != size:
+        raise DamagedData(name, 0, "decompresses to another size than declared")
+    return data
+
+
+def open_frame(frame: bytes, output_max: int, name: str) -> tuple[BoundedReader, int]:
+    """Return a reader of the content of one *frame* and the size that it declares; otherwise as `decompress`.
+
+    The checksum holds once all has been read, and one byte more been asked for.
+    """
     import io
 
     frames = list(walk_frames(lambda at, size: frame[at : at + size], len(frame), name))
@@ -184,8 +197,4 @@ def decompress(frame: bytes, output_max: int, name: str) -> bytes:
         raise DamagedData(name, 0, "not one zstd frame with content size and checksum")
     if frames[0].content > output_max:
         raise DamagedData(name, 0, "decompresses to more than may be")
-    reader = BoundedReader(io.BytesIO(frame), output_max, name)
-    data = reader.read(frames[0].content + 1)
-    if len(data) != frames[0].content:
-        raise DamagedData(name, 0, "decompresses to another size than declared")
-    return data
+    return BoundedReader(io.BytesIO(frame), output_max, name), frames[0].content

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from carobatch.cli import main
 from carobatch.compact import compact
 from carobatch.seal import seal_idle_lanes
 from carobatch.store import PackedStore
-from carojournal import drops, held, locks, packed, spool
+from carojournal import drops, held, locks, packed, spool, zstd
 from carojournal.cbordecode import decode
 from carojournal.errors import DamagedData
 from carojournal.frame import encode_record
@@ -300,11 +301,53 @@ def test_a_copy_that_differs_from_its_source_is_kept_beside_it(root, clock):
     assert os.path.exists(info.path)
 
 
-def test_a_disk_that_lies_is_noticed_before_the_source_goes(root, clock, filled, monkeypatch):
-    monkeypatch.setattr(packed, "read_content", lambda _: b"something else")
-    with pytest.raises(DamagedData):
-        run(root, clock)
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda _: b"something else",
+        lambda content: content[:-1],
+        lambda content: content + b"\0",
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    ],
+    ids=["other", "shorter", "longer", "one bit"],
+)
+def test_a_disk_that_lies_is_noticed_before_the_source_goes(root, clock, filled, monkeypatch, lie):
+    read_frame = packed.read_frame
+
+    def lying(inventory):
+        return zstd.compress(lie(zstd.decompress(read_frame(inventory), 1 << 28, "frame")))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packed, "read_frame", lying)
+        with pytest.raises(DamagedData):
+            run(root, clock)
+    assert names(root, "packed") == []
     assert events_of(root) == filled
+
+
+def test_memory_does_not_grow_with_the_journal(tmp_path, clock):
+    """Neither with a day's events, nor with the days: one file's content is held, a few times."""
+    peaks = []
+    for days, segments in ((1, 2), (1, 2), (12, 2), (1, 24)):  # The first one also makes what is made once.
+        root = str(tmp_path / f"journal-{len(peaks)}")
+        with journal_at(root, clock) as journal:
+            for _ in range(days):
+                for _ in range(segments):
+                    fill(journal, clock, 400, 10)
+                    close_lanes(root)
+                clock.advance(DAY_MS)
+        before = events_of(root)
+        store = PackedStore(root, 10**9, 1)
+        store.content_bytes_max = 120_000
+        tracemalloc.start()
+        try:
+            compact(root, store, clock.now_ms + 100 * DAY_MS)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert events_of(root) == before
+        assert max(inventory.content_bytes for inventory in store.inventories([])) < 170_000
+    assert max(peaks[2:]) < 1.5 * peaks[1]
 
 
 @pytest.mark.usefixtures("filled")

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["IDLE_MS", "Compaction", "compact"]
 
 IDLE_MS = 60_000  # A host that is busy keeps its segment: it rotates by itself when it is full, old or midnight comes.
-_RATIO_GUESS = 4  # Packed files are three to six times smaller than their sections; a wrong guess costs a second try.
 
 
 @dataclass(slots=True)
@@ -60,6 +59,14 @@ class Compaction:
     files: int = 0
     merged: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Segments of one day and consent that wait to be packed; `size` is of their content."""
+
+    parts: "list[tuple[SegmentInfo, Sectioned]]" = field(default_factory=list)
+    size: int = 0
 
 
 def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) -> Compaction:
@@ -89,10 +96,17 @@ def _pack_closed(
     """Pack every closed segment.
 
     *worker* compresses and writes one batch while the next is read and checked: zstd, hashing and syncing need no
-    interpreter, so two processors share the work.
+    interpreter, so two processors share the work.  Memory: two batches, and one of them twice more (`store`).
     """
     running: Future[None] | None = None
-    waiting: dict[tuple[int, int], list[tuple[SegmentInfo, Sectioned]]] = {}
+    waiting: dict[tuple[int, int], _Batch] = {}
+
+    def pack(key: tuple[int, int]) -> None:
+        nonlocal running
+        if running:
+            running.result()
+        running = worker.submit(_pack_spared, root, store, waiting.pop(key).parts, done)
+
     for group in listing.groups:
         closed = [info for info in group if info.state == "closed"]
         packed = [info for info in group if info.state == "packed"]
@@ -104,17 +118,15 @@ def _pack_closed(
                 _finish(store, info, found, packed[0], done)
                 continue
             key = day_and_consent(found.section.header)
-            batch = waiting.setdefault(key, [])
-            batch.append((info, found))
-            size = sum(len(other.section.body) for _, other in batch)
-            if size > store.file_bytes_max * _RATIO_GUESS or len(batch) >= SECTIONS_MAX:
-                if running:
-                    running.result()
-                running = worker.submit(_pack_spared, root, store, waiting.pop(key), done)
-    for batch in waiting.values():
-        if running:
-            running.result()
-        running = worker.submit(_pack_spared, root, store, batch, done)
+            for other in [other for other in waiting if other[0] < key[0]]:
+                pack(other)  # Segments come by age: that day has no more.
+            batch = waiting.setdefault(key, _Batch())
+            batch.parts.append((info, found))
+            batch.size += len(found.section.body)
+            if store.is_full(batch.size) or len(batch.parts) >= SECTIONS_MAX:
+                pack(key)
+    for key in list(waiting):
+        pack(key)
     if running:
         running.result()
 
@@ -143,7 +155,7 @@ def _pack(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Section
     """Turn *batch* into one packed file, or several where one would be too large or would not fit below the cap."""
     size = sum(info.size for info, _ in batch)
     data = b""
-    if len(batch) == 1 or store.fits(size // _RATIO_GUESS):
+    if len(batch) == 1 or store.may_fit(size):
         data = store.encode([found.section for _, found in batch])
     if len(batch) > 1 and (not data or len(data) > store.file_bytes_max or not store.fits(len(data))):
         _pack(root, store, batch[: len(batch) // 2], done)

@@ -8,7 +8,7 @@ First the whole bundle is verified, and nothing is written if anything but singl
 read again, and every section whose SHA-256 is that of the verified manifest is taken: a segment that is not held is
 added; one that is held must say the same of every event that both have.  Where it does not, neither version is
 changed or taken for the other: that is an alarm, and the receipt names it.  A kill leaves some segments imported, which
-the next run finds.  Memory is bounded by PENDING_BYTES_MAX and one section, plus a line for every segment that is held.
+the next run finds.  Memory: what packing one file takes (`store`), one section, and a line for each segment held.
 """
 
 import hashlib
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["RECEIVED", "Imported", "import_bundle"]
 
 RECEIVED = "received"
-PENDING_BYTES_MAX = 4_194_304
 _ARCHIVE_CAP_BYTES = 1 << 62  # An archive is not a spool: nothing is evicted from it.
 _KEPT_HEADER = ("created", "lane", "consent", "schema", "previous")
 Runs = list[list[int]]
@@ -174,7 +173,7 @@ class _Intake:
         key = day_and_consent(section.header)
         if self._pending and (
             day_and_consent(self._pending[0].header) != key
-            or self._pending_bytes + len(section.body) > PENDING_BYTES_MAX
+            or self._pending_bytes + len(section.body) > self._store.content_bytes_max
             or len(self._pending) >= SECTIONS_MAX
         ):
             self.flush()

@@ -39,12 +39,12 @@ def merge_small(store: "PackedStore", problems: Problems) -> int:
     groups: dict[tuple[int, int], list[Inventory]] = {}
     for inventory in kept:
         keys = {day_and_consent(row) for row in inventory.sections}
-        if len(keys) == 1 and _size(inventory) < store.file_bytes_max // 2:
+        if len(keys) == 1 and _is_small(inventory, store):
             groups.setdefault(keys.pop(), []).append(inventory)
     for group in groups.values():
         batch: list[Inventory] = []
         for inventory in group:
-            if batch and _is_full([*batch, inventory], store.file_bytes_max):
+            if batch and _is_full([*batch, inventory], store):
                 fewer += _merge(store, batch, problems)
                 batch = []
             batch.append(inventory)
@@ -52,9 +52,17 @@ def merge_small(store: "PackedStore", problems: Problems) -> int:
     return fewer
 
 
-def _is_full(batch: "list[Inventory]", file_bytes_max: int) -> bool:
-    sections = sum(len(inventory.sections) for inventory in batch)
-    return sum(map(_size, batch)) > file_bytes_max or sections > SECTIONS_MAX
+def _is_small(inventory: "Inventory", store: "PackedStore") -> bool:
+    return _size(inventory) < store.file_bytes_max // 2 and inventory.content_bytes < store.content_bytes_max // 2
+
+
+def _is_full(batch: "list[Inventory]", store: "PackedStore") -> bool:
+    """Tell whether a file of *batch* would be larger than any should be."""
+    return (
+        sum(map(_size, batch)) > store.file_bytes_max
+        or sum(inventory.content_bytes for inventory in batch) > store.content_bytes_max
+        or sum(len(inventory.sections) for inventory in batch) > SECTIONS_MAX
+    )
 
 
 def _size(inventory: "Inventory") -> int:

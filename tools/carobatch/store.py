@@ -19,6 +19,9 @@ __all__ = ["SECTIONS_MAX", "PackedStore"]
 _FILES_PER_CAP = 10  # An eviction takes one packed file: no more than a tenth of what is kept.
 SECTIONS_MAX = 256  # A section's line of the inventory has about 500 bytes, all lines together at most a mebibyte.
 _FILE_BYTES_MAX = 8_388_608  # And what one damaged file can cost is bounded whatever the cap.
+# Who packs or merges a file holds its content four times.  Much more than zstd's window compresses no better.
+_CONTENT_BYTES_MAX = 8_388_608
+_RATIO_GUESS = 4  # Packed files are three to fifteen times smaller than their content; the last one says it better.
 
 
 class PackedStore:
@@ -28,21 +31,41 @@ class PackedStore:
         self.root = root
         self.folder = os.path.join(root, packed.PACKED)
         self.file_bytes_max = min(cap_bytes // _FILES_PER_CAP, _FILE_BYTES_MAX)
+        self.content_bytes_max = _CONTENT_BYTES_MAX
         self.rules = packed_write.rules_hash()
         self._cap_bytes = cap_bytes
         self._level = level
+        self._ratio = _RATIO_GUESS
+        self._used = -1
 
     def encode(self, sections: "Sequence[Section]") -> bytes:
         """Return a packed file's bytes; the caller vouches that every event has passed `recheck`."""
-        return packed_write.encode_packed(sections, self._level, self.rules)
+        data = packed_write.encode_packed(sections, self._level, self.rules)
+        self._ratio = max(1, sum(len(section.body) for section in sections) // len(data))
+        return data
+
+    def is_full(self, content_bytes: int) -> bool:
+        """Tell whether that much content is enough for one packed file."""
+        return content_bytes > min(self.file_bytes_max * self._ratio, self.content_bytes_max)
+
+    def may_fit(self, content_bytes: int) -> bool:
+        """Tell whether it is worth while to pack that much content: `fits` says afterwards what became of it."""
+        guess = content_bytes // self._ratio
+        if 0 <= self._used <= self._cap_bytes - guess:
+            return True  # As of the last look, which costs more than this guess is worth.
+        return self.fits(guess)
 
     def fits(self, size: int) -> bool:
         """Tell whether *size* bytes more stay below the cap, every open lane counted as if it were full."""
-        total = size
+        return self._use() + size <= self._cap_bytes
+
+    def _use(self) -> int:
+        total = 0
         for folder, name, bytes_ in spool.usage(self.root):
             lane = name[:-4] if folder == "lanes" and name.endswith(".seg") else ""
             total += max(bytes_, segment_limit(self._cap_bytes, int(lane)) if lane.isdigit() else 0)
-        return total <= self._cap_bytes
+        self._used = total
+        return total
 
     def write(self, sections: "Sequence[Section]", data: bytes) -> str:
         """Put *data*, the encoding of *sections*, in its place, read it back and compare it; return its path.
@@ -53,8 +76,7 @@ class PackedStore:
         path = os.path.join(self.folder, packed.packed_name(header["created"], sections[0].segment))  # type: ignore[arg-type]
         os.makedirs(self.folder, 0o700, exist_ok=True)
         write_file(path, data, overwrite=True, error=JournalIOError)
-        content = packed.read_content(packed.read_inventory(path))
-        if content != b"".join(section.encode() for section in sections):
+        if not packed.reads_back(packed.read_inventory(path), (section.encode() for section in sections)):
             os.unlink(path)
             raise DamagedData(path, 0, "reads back other than it was written")
         return path
