@@ -18,16 +18,23 @@ def journal_at(root, clock, **options):
 
 
 @contextlib.contextmanager
-def squeezed(root, clock, cap_bytes):
-    """A writer for whom the spool's bound is *cap_bytes*."""
+def bounded(cap_bytes):
+    """Let the spool's bound be *cap_bytes*, also below the smallest that a user may set."""
     resolve = policy.resolve
 
-    def bounded(*args, **keywords):
+    def narrowed(*args, **keywords):
         found = resolve(*args, **keywords)
         found.cap_bytes = cap_bytes
         return found
 
-    with mock.patch.object(policy, "resolve", bounded), journal_at(root, clock) as journal:
+    with mock.patch.object(policy, "resolve", narrowed):
+        yield
+
+
+@contextlib.contextmanager
+def squeezed(root, clock, cap_bytes):
+    """A writer for whom the spool's bound is *cap_bytes*."""
+    with bounded(cap_bytes), journal_at(root, clock) as journal:
         yield journal
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import segments_by_hand as by_hand
+from carobatch_journals import bounded
 
 from carojournal import Journal, cbor, held, lanes, policy, rotation, spool
 from carojournal.errors import JournalIOError, SpoolFull
@@ -12,17 +13,9 @@ CAP = 700_000  # 40 segments would be below the minimum: segments of 17,500 byte
 
 
 @pytest.fixture
-def small(home, clock, monkeypatch):
+def small(home, clock):
     """A journal whose spool is bounded at CAP."""
-    resolve = policy.resolve
-
-    def bounded(*args, **keywords):
-        found = resolve(*args, **keywords)
-        found.cap_bytes = CAP
-        return found
-
-    monkeypatch.setattr(policy, "resolve", bounded)
-    with Journal.open(clock=clock, admin="/nonexistent") as opened:
+    with bounded(CAP), Journal.open(clock=clock, admin="/nonexistent") as opened:
         yield opened
 
 

@@ -1,12 +1,22 @@
-"""Fixtures: a bundle of two days, and its members."""
+"""Fixtures: a journal of three days, a bundle of two, and its members."""
 
 from pathlib import Path
 
 import pytest
 from carobatch_bundles import members
-from carobatch_journals import DAY_MS, fill, journal_at
+from carobatch_journals import DAY_MS, events_of, fill, journal_at
 
 from carobatch.cli import main
+
+
+@pytest.fixture
+def filled(root, clock):
+    """A journal of three days with two closed segments and an open one; returns its events."""
+    with journal_at(root, clock) as journal:
+        for _ in range(3):
+            fill(journal, clock, 20)
+            clock.advance(DAY_MS)
+    return events_of(root)
 
 
 @pytest.fixture

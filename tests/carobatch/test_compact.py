@@ -33,16 +33,6 @@ def names(root, folder):
     return sorted(os.listdir(path)) if os.path.isdir(path) else []
 
 
-@pytest.fixture
-def filled(root, clock):
-    """A journal of three days with two closed segments and an open one; returns its events."""
-    with journal_at(root, clock) as journal:
-        for _ in range(3):
-            fill(journal, clock, 20)
-            clock.advance(DAY_MS)
-    return events_of(root)
-
-
 def test_every_event_is_packed_once_under_its_identity(root, clock, filled):
     done = run(root, clock)
     assert (done.sealed, done.segments, done.events, done.problems) == (1, 3, 60, [])

@@ -20,15 +20,6 @@ from carojournal.packed import iter_content
 from carojournal.recovery import verify
 
 
-@pytest.fixture
-def filled(root, clock):
-    with journal_at(root, clock) as journal:
-        for _ in range(3):
-            fill(journal, clock, 20)
-            clock.advance(DAY_MS)
-    return events_of(root)
-
-
 def export(tmp_path, capsys, *words, name="out"):
     (tmp_path / name).mkdir(exist_ok=True)
     capsys.readouterr()
