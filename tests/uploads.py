@@ -1,7 +1,10 @@
 """Journals whose user said yes, and uploads of them to a receiver on the loopback."""
 
+import json
 import os
+import time
 
+from carobatch import timing
 from carobatch.cli import main as carobatch
 from carobatch.http import Client
 from carobatch.seal import seal_idle_lanes
@@ -72,3 +75,25 @@ def configure(home, text, consent_ms=YES_MS):
 
 
 __all__ = ["DAY_MS", "YES_MS", "carobatch", "configure", "consented", "ids", "job", "record", "upload"]
+
+
+def fill(root, clock, events=5, consent_ms=YES_MS):
+    clock.now_ms = time.time_ns() // 1_000_000
+    with consented(root, clock, consent_ms) as journal:
+        for number in range(events):
+            journal.append("session_end", session_duration_ms=number)
+    return ids(root)
+
+
+def rows(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def due(root, failures=0, **values):
+    """Make the next run due, or not."""
+    tries = timing.load_tries(root)
+    tries.since_ms = time.time_ns() // 1_000_000 - 3 * DAY_MS
+    tries.failures = failures
+    for name, value in values.items():
+        setattr(tries, name, value)
+    timing.save_tries(root, tries)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from carobatch_bundles import members
 from carobatch_journals import DAY_MS, events_of, fill, journal_at
+from receivers import Authority, Receiver
 
 from carobatch.cli import main
 
@@ -35,3 +36,12 @@ def bundle(root, clock, tmp_path, capsys):
 def files(bundle):
     """What is in it: name -> bytes."""
     return members(bundle)
+
+
+@pytest.fixture
+def receiver(tmp_path):
+    """A receiver over TLS, and the settings that name it."""
+    authority = Authority(tmp_path)
+    with Receiver(certificate=authority.server()) as made:
+        made.settings = f'endpoint = "{made.url}"\nca_file = "{authority.ca_file}"'
+        yield made
