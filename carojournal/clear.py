@@ -40,7 +40,7 @@ from carojournal.errors import JournalBusy, JournalIOError, JournalUnavailable
 from carojournal.identity import IDENTITY, line, new_identity
 from carojournal.locks import BATCH_LOCK, batch_lock
 from carojournal.migrate_ledger import LEDGER
-from carojournal.root import check_root, open_file
+from carojournal.root import check_root, is_folder, open_file
 from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def clear(root: str, now_ms: int, *, remove_root: bool, random: "Callable[[int],
 
 def _remove_empty(root: str) -> bool:
     """Remove the empty folder that a clear left which was killed before its last call; return whether it was there."""
-    if not os.path.isdir(root):
+    if not is_folder(root):
         return False
     try:
         os.rmdir(root)

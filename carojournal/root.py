@@ -7,7 +7,7 @@ import os
 
 from carojournal.errors import UnsafeRoot
 
-__all__ = ["FOLDERS", "check_root", "make_root", "open_file"]
+__all__ = ["FOLDERS", "check_root", "is_folder", "make_root", "open_file"]
 
 FOLDERS = ("lanes", "segments", "packed", "outbox", "receipts", "sent", "quarantine")
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK: a pipe must not hold us up.
@@ -23,6 +23,17 @@ def open_file(path: str, access: int = os.O_RDONLY) -> int:
         os.close(descriptor)
         raise OSError(22, "not a regular file", path)
     return descriptor
+
+
+def is_folder(path: str) -> bool:
+    """Tell whether a folder, or a link to one, is at *path*.  Raises OSError where that cannot be said.
+
+    `os.path.isdir` says no there, and what is meant for the folder goes elsewhere, or what is in it is taken for gone.
+    """
+    try:
+        return os.stat(path).st_mode & 0o170000 == 0o040000
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def make_root(root: str) -> None:

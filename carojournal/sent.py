@@ -23,6 +23,7 @@ The hash of what was sent: SHA-256 over the URL, one line `name: value` per head
 line ends with a newline.
 """
 
+import errno
 import hashlib
 import os
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from carojournal import codec
-from carojournal.errors import DamagedData, MalformedCBOR
+from carojournal.errors import DamagedData, JournalIOError, MalformedCBOR
 from carojournal.root import open_file
 from carojournal.sent_shape import is_whole
 
@@ -55,6 +56,8 @@ RECEIPT_PREFIX, UPLOADS = "upload-", "uploads.cbor"
 SEGMENTS_MAX = 10_000  # 160 kB: years of segments; only those matter that a segment still here names.
 BATCHES_MAX = 1_000  # Three years of one a day, 300 kB at most.
 _FILE_BYTES_MAX = 67_108_864
+# What stands there is no file: nothing of ours, and nothing that could be read another time.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # RFC 1952 section 2.3.1, RFC 8878 section 3.1.1
 Runs = list[list[int]]
 
@@ -85,11 +88,18 @@ def encode_map(value: dict[str, object]) -> bytes:
 
 
 def read_map(path: str, kind: str) -> dict[str, object] | None:
-    """Return the map in the file at *path* if it is a whole one of *kind*, None if it is gone, damaged or another."""
+    """Return the map in the file at *path* if it is a whole one of *kind*, None if it is gone, damaged or another.
+
+    Raises JournalIOError if it cannot be read now: whoever took that for gone would send it again, or write it anew.
+    """
     try:
         with open(open_file(path), "rb") as file:
             value = codec.loads(file.read(_FILE_BYTES_MAX))
-    except (OSError, MalformedCBOR):
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise JournalIOError("read", path, error.errno, error.strerror or "") from error
+    except MalformedCBOR:
         return None
     if type(value) is not dict or value.pop("crc", None) != crc32(codec.dumps(value)):
         return None

@@ -14,7 +14,7 @@ from carojournal import codec, sent
 from carojournal.deletion import REQUESTS
 from carojournal.delivered import json_holds
 from carojournal.drops import DROPS, LINE_BYTES
-from carojournal.errors import MalformedCBOR
+from carojournal.errors import JournalIOError, MalformedCBOR
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX
 from carojournal.policy import SNAPSHOT
 from carojournal.segment_file import LOCK_BYTES_MAX, Damage, SegmentInfo, parse_lock, read_file
@@ -64,7 +64,13 @@ def verify_files(root: str, opened: "dict[int, SegmentInfo]") -> list[Damage]:
 
 
 def _intent(path: str) -> bool:
-    return sent.read_map(path, "intent") is not None
+    return _map(path, "intent") is not None
+
+
+def _map(path: str, kind: str) -> "dict[str, object] | None":
+    with suppress(JournalIOError):
+        return sent.read_map(path, kind)
+    return None
 
 
 def _names(root: str, folder: str) -> list[str]:
@@ -179,7 +185,7 @@ def _receipt(path: str) -> "dict[str, object] | None":
             return {} if json_holds(read_file(path, RECEIPT_BYTES_MAX)) else None
         return None
     if name.startswith("upload"):
-        return sent.read_map(path, "uploads" if name == sent.UPLOADS else "upload")
+        return _map(path, "uploads" if name == sent.UPLOADS else "upload")
     try:
         value = codec.loads(read_file(path, RECEIPT_BYTES_MAX))
     except (OSError, MalformedCBOR):

@@ -1,5 +1,6 @@
 """A bundle is a bag that stock programs check; it is the same bytes each time, and nothing at the source changes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -271,3 +272,20 @@ def test_a_file_evicted_meanwhile_is_left_out(filled, root, tmp_path, capsys, mo
     capsys.readouterr()
     assert main(["export", "-o", str(tmp_path)]) == 0
     assert manifest_of(capsys.readouterr().out.strip(), tmp_path / "out")["events"] == 30
+
+
+@pytest.mark.parametrize("options", [[], ["--split", "4096"], ["--format", "json"]])
+def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_a_file(filled, tmp_path, monkeypatch, options):
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    stat = os.stat
+
+    def refuse(path, **keywords):
+        if path == str(folder):
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(path, **keywords)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert main(["export", "-o", str(folder), *options]) == 74
+    assert os.listdir(folder) == []
+    assert [name for name in os.listdir(tmp_path) if name.startswith("stick")] == ["stick"]

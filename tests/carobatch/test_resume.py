@@ -1,6 +1,8 @@
 """What an earlier release meant to send is sent only if this one would send the same bytes."""
 
 import base64
+import errno
+import glob
 import gzip
 import hashlib
 import json
@@ -14,11 +16,13 @@ from forgeries import FORGERIES, SECRET, is_anywhere, issue_session
 from receivers import Receiver, answers, unpacked
 from uploads import YES_MS, ids, record, upload
 
+from carobatch import deliveries
 from carobatch.batch import batch_of
 from carobatch.outbox import Outbox
 from carobatch.preview import preview
 from carobatch.sinks import open_sink
 from carojournal import JournalReader, deletion, sent
+from carojournal.errors import JournalIOError
 from carojournal.record import derive_event_id
 
 SEGMENT = bytes(range(16))
@@ -151,3 +155,35 @@ def test_what_stands_is_sent_as_it_is(root, clock, receiver):
     upload(root, receiver.url, clock)
     after = os.lstat(outbox(root)[0])
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+@pytest.mark.parametrize("name", ["outbox", "outbox/*", "receipts/uploads.cbor"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_what_cannot_be_read_now_is_neither_sent_again_nor_written_anew(
+    root, clock, receiver, monkeypatch, name, number
+):
+    record(root, clock, 2)
+    receiver.script = answers((503, {}, b""))
+    assert upload(root, receiver.url, clock).kind == "later"
+    deliveries.list_removed(root, [bytes(16)])
+    before = {path: Path(path).read_bytes() for path in [*outbox(root), f"{root}/receipts/uploads.cbor"]}
+    (hidden,) = glob.glob(os.path.join(root, name))
+
+    def refuse(real):
+        def call(path, *arguments, **keywords):
+            if path == hidden:
+                raise OSError(number, os.strerror(number), path)
+            return real(path, *arguments, **keywords)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        for call in ("open", "stat", "listdir"):
+            patched.setattr(os, call, refuse(getattr(os, call)))
+        with pytest.raises((JournalIOError, OSError)):
+            upload(root, receiver.url, clock)
+    assert {path: Path(path).read_bytes() for path in before} == before
+    assert len(receiver.requests) == 1
+    clock.advance(86_400_000)
+    assert upload(root, receiver.url, clock).kind == "done"
+    assert sent.uploads(root)["segments"][0] == bytes(16)

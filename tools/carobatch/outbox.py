@@ -17,6 +17,7 @@ from carojournal import sent
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import JournalIOError
 from carojournal.record import derive_event_id
+from carojournal.root import is_folder
 
 if TYPE_CHECKING:
     from carobatch.sinks import Sink
@@ -87,7 +88,7 @@ def standing_intents(root: str) -> list[Intent]:
     """Return the intents that have no receipt yet, changing nothing."""
     folder = os.path.join(root, sent.OUTBOX)
     found = []
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+    for name in sorted(os.listdir(folder)) if is_folder(folder) else ():
         value = sent.read_map(os.path.join(folder, name), "intent")
         if value is not None and not os.path.exists(_receipt_path(root, value["batch"])):  # type: ignore[arg-type]
             found.append(Intent(os.path.join(folder, name), value))
@@ -142,7 +143,7 @@ class Outbox:
         """Return the intents that a run left behind, settling those that have a receipt; damaged ones go."""
         found = []
         folder = self._path(sent.OUTBOX)
-        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        for name in sorted(os.listdir(folder)) if is_folder(folder) else ():
             path = os.path.join(folder, name)
             value = sent.read_map(path, "intent")
             if value is None:

@@ -201,6 +201,7 @@ OPERATIONS = {
         Operation("import", Templates.exported, _import, _is_imported),
         Operation("ack", Templates.imported, _ack, _is_reclaimed),
         Operation("upload", Templates.sendable, lambda *_: _batch("upload"), _is_sent),
+        Operation("upload-resumed", Templates.interrupted, lambda *_: _batch("upload"), _is_sent),
         Operation("reindex", Templates.closed, lambda *_: _journal("reindex")),
         Operation(
             "config-set",

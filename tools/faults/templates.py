@@ -6,7 +6,9 @@ import re
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from carobatch.cli import main as carobatch
+from faults import tracer
 from faults.place import Place, standing
+from faults.tracer import Fault
 
 __all__ = ["Templates"]
 
@@ -124,6 +126,23 @@ class Templates:
         place = self._new(path, f'ca_file = "{ca_file}"')
         for ago in (2, 1, 0):
             place.fill(3, self._now_ms - 60_000, days_ago=ago)
+        return place
+
+    def interrupted(self, path: str) -> Place:
+        """Make the same, after one upload that went well and one that was killed when it was about to send a batch."""
+        place = self.sendable(path)
+        self._run(place, "upload")
+        place.acknowledged.clear()  # They are gone, as they should be.
+        for ago in (1, 0):
+            place.fill(4, self._now_ms - 30_000, days_ago=ago)
+
+        def upload() -> int:
+            with standing(place, self._log):
+                return carobatch(["upload"])
+
+        tracer.run(upload, lambda call: Fault(kill=call.name == "connect"), {"connect"})
+        if not os.listdir(os.path.join(place.root, "outbox")):
+            raise RuntimeError("the upload of the template left no intent")
         return place
 
     def off(self, path: str) -> Place:

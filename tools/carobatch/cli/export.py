@@ -10,6 +10,7 @@ from carojournal import locks
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, is_terminal, say
 from carojournal.errors import DamagedData, UsageError
+from carojournal.root import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,7 @@ def _plain(root: str, output: str, form: str, window: tuple[int | None, int | No
 
     reader = Window(root)
     plan = exporting.plan_export(reader)
-    if os.path.isdir(output):
+    if is_folder(output):
         output = os.path.join(output, f"telemetry-export-{day_of(now_ms)}.{form}")
     size = exporting.export(reader, plan, output, form, now_ms)
     if output != exporting.STDOUT:
@@ -120,14 +121,15 @@ def _bundle(
     say_problems(done.problems)
     journal = open_identity(root, now_ms, os.urandom).journal
     bad: frozenset[str] = frozenset()
+    inside = is_folder(output)
     while True:
         plan = plan_export(store, ledger, journal, window, signer, bad)
         if plan is None:
             say("nothing to export", "carobatch")
             return DAMAGED if bad or done.problems else 0
-        path = os.path.join(output, plan.name + bundle.SUFFIX) if os.path.isdir(output) else output
+        path = os.path.join(output, plan.name + bundle.SUFFIX) if inside else output
         path += ".age" if keys and not path.endswith(".age") else ""
-        _remove_abandoned(path, plan.name if os.path.isdir(output) else "")
+        _remove_abandoned(path, plan.name if inside else "")
         try:
             paths, size = write_media(
                 plan.chunks(),
