@@ -72,6 +72,8 @@ def problems(place: Place, sent: Collection[str], *, cleared: bool = False, extr
         report = recovery.verify(place.root)
         found += [f"damage: {one.path} at {one.offset}, {one.size} bytes: {one.reason}" for one in report.damage]
         found += [f"gap: {one}" for one in report.gaps]
+        forgotten = 0 if cleared else len(place.removed - recovery.explained_segments(place.root))
+        found += [f"{forgotten} delivered segments are named by no receipt any more"] if forgotten else []
         outcomes = {"delivered": delivered(place, sent), "confirmed": confirmed(place)}
         known = conservation.ranges(place.acknowledged.values())
         if cleared:

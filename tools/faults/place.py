@@ -60,10 +60,14 @@ def standing(place: "Place", log: str) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Place:
-    """A place, and which events (segment uuid, seq) were acknowledged in it: number -> identity."""
+    """A place, and which events (segment uuid, seq) were acknowledged in it: number -> identity.
+
+    `removed` are the segments that receipts must go on to name, because they were delivered and removed.
+    """
 
     path: str
     acknowledged: dict[int, tuple[bytes, int]] = field(default_factory=dict)
+    removed: frozenset[bytes] = frozenset()
 
     @property
     def home(self) -> str:
@@ -87,7 +91,7 @@ class Place:
     def copy(self, path: str) -> "Place":
         """Return a copy of this place at *path*."""
         shutil.copytree(self.path, path, symlinks=True)
-        return Place(path, dict(self.acknowledged))
+        return Place(path, dict(self.acknowledged), self.removed)
 
     def configure(self, text: str = "", *, yes: bool = True) -> None:
         """Write the configuration: *text* goes into [telemetry]; *yes* is the recorded answer."""

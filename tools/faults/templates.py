@@ -6,6 +6,7 @@ import re
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from carobatch.cli import main as carobatch
+from carojournal.recovery import explained_segments
 from faults import tracer
 from faults.place import Place, standing
 from faults.tracer import Fault
@@ -133,6 +134,7 @@ class Templates:
         place = self.sendable(path)
         self._run(place, "upload")
         place.acknowledged.clear()  # They are gone, as they should be.
+        place.removed = explained_segments(place.root)
         for ago in (1, 0):
             place.fill(4, self._now_ms - 30_000, days_ago=ago)
 
