@@ -17,7 +17,7 @@ from carojournal.packed import INVENTORY_BYTES_MAX
 from carojournal.packed_header import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from carojournal.packed import Section
 
@@ -79,18 +79,18 @@ def with_checksum(inventory: "dict[str, object]") -> bytes:
     return head[:-4] + crc32(rest).to_bytes(4, "big") + rest
 
 
-def encode_packed(sections: "Sequence[Section]", level: int, checked: bytes) -> bytes:
-    """Return the bytes of a packed file; the same for the same sections, level and zstd library.
+def encode_packed(sections: "Sequence[Section]", compress: "Callable[[bytes], bytes]", checked: bytes) -> bytes:
+    """Return the bytes of a packed file; the same for the same sections, compressor and zstd library.
 
-    *sections* are in the order they shall have, *checked* is the `rules_hash` under which every event was checked
-    (32 zero bytes: it was not).  Raises RecordTooLarge if the inventory of that many sections is larger than
-    INVENTORY_BYTES_MAX.
+    *sections* are in the order they shall have, *compress* is one of `zstd.compressor`, *checked* is the `rules_hash`
+    under which every event was checked (32 zero bytes: it was not).  Raises RecordTooLarge if the inventory of that
+    many sections is larger than INVENTORY_BYTES_MAX.
     """
     parts = [section.encode() for section in sections]
     rows = [_row(section, part) for section, part in zip(sections, parts, strict=True)]
     content = b"".join(parts)
     del parts  # As much memory as the content.
-    frame = zstd.compress(content, level)
+    frame = compress(content)
     inventory = with_checksum(
         {
             "version": VERSION,
@@ -111,13 +111,25 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
     losses: list[dict[str, object]] = header["losses"]  # type: ignore[assignment]
     gaps: list[dict[str, object]] = header["gaps"]  # type: ignore[assignment]
     times = _TIME.findall(body)
-    types = {name: body.count(mark) for name, mark in _TYPES.items()}
+    types = _types(body, int(header["events"]))  # type: ignore[call-overload]
     row = {key: header[key] for key in _HEADER_KEYS}
     return {
         **row,
         "size": len(body),
         "carried": _carried(losses, gaps),
         "sha256": hashlib.sha256(encoded).digest(),
-        "types": {name: count for name, count in types.items() if count},
+        "types": types,
         "times": [int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")] if times else None,
     }
+
+
+def _types(body: bytes, events: int) -> dict[str, int]:
+    """Return how many of the *events* in *body* are of which type."""
+    types = {}
+    for name, mark in _TYPES.items():
+        if count := body.count(mark):
+            types[name] = count
+            events -= count
+            if not events:
+                break  # Most types are rare, and each that is looked for costs a walk over the body.
+    return types

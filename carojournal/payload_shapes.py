@@ -52,10 +52,11 @@ class _Known:
 
     def is_good(self, found: "re.Match[bytes]") -> bool:
         """Tell whether the numbers that are not exact, the only groups there are, are rounded as they must be."""
-        return found.lastindex is None or not any(
-            raw is not None and int.from_bytes(raw[1:], "big") % step
-            for raw, step in zip(found.groups(), self._steps, strict=True)
-        )
+        if found.lastindex is not None:
+            for raw, step in zip(found.groups(), self._steps, strict=True):
+                if raw is not None and int.from_bytes(raw[1:], "big") % step:
+                    return False
+        return True
 
 
 class Shapes:

@@ -43,30 +43,30 @@ def starts_in_step(data: bytes, segment: bytes, at: int, seq: int) -> list[int]:
     starts = [at + HEAD_BYTES]
     if not _is_first(data, segment, at, seq):
         return starts
-    add, unpack, key = starts.append, _STEP.unpack_from, crc32(segment)
+    add, unpack, key, between = starts.append, _STEP.unpack_from, crc32(segment), _STEP.size
     last = len(data) - _RECORD_BYTES_MIN - TAIL_BYTES
-    total = RECORD_OVERHEAD_BYTES + int.from_bytes(data[at + 16 : at + 20], "big")
-    number = seq << 8 | _LENGTH_MARK
-    at += total - TAIL_BYTES
-    while at <= last:
-        number += 1 << 8
-        tail, before, marks, crc, seq_mark, found, length = unpack(data, at)
-        end = at + _STEP.size + length
+    length = int.from_bytes(data[at + 16 : at + 20], "big")
+    at += HEAD_BYTES + length
+    for number in range((seq + 1) << 8 | _LENGTH_MARK, 1 << 64, 1 << 8):
+        if at > last:
+            break
+        tail, before, marks, crc, seq_mark, found, after = unpack(data, at)
+        start = at + between
+        end = start + after
         if (
             found != number
-            or before != total
+            or before != length + RECORD_OVERHEAD_BYTES
             or tail != 0x1A
             or marks != _MARKS
             or seq_mark != _SEQ_MARK
-            or not 0 < length <= PAYLOAD_BYTES_MAX
+            or not 0 < after <= PAYLOAD_BYTES_MAX
             or crc32(data[at + 11 : end + TAIL_BYTES], key) != crc
         ):
             break
-        add(at + _STEP.size)
-        total = length + RECORD_OVERHEAD_BYTES
-        at = end
+        add(start)
+        at, length = end, after
     # The tail of the last one is still to be looked at.
-    if data[at : at + TAIL_BYTES] == _TAIL.pack(0x1A, total):
+    if data[at : at + TAIL_BYTES] == _TAIL.pack(0x1A, length + RECORD_OVERHEAD_BYTES):
         add(at + _STEP.size)
     return starts
 

@@ -3,7 +3,7 @@
 import forge
 from forge import NOON_US
 
-from carojournal import packed, packed_write
+from carojournal import packed, packed_write, zstd
 
 __all__ = ["put", "put_lane", "put_packed"]
 
@@ -53,5 +53,6 @@ def put_packed(tree, segment, numbers, **changed):
         "source": {"bytes": 1, "sha256": bytes(32), "sealed": True, "damaged": False},
     }
     path = tree / "packed" / packed.packed_name(NOON_US, segment)
-    path.write_bytes(packed_write.encode_packed([packed.Section({**header, **changed}, body)], 3, bytes(32)))
+    sections = [packed.Section({**header, **changed}, body)]
+    path.write_bytes(packed_write.encode_packed(sections, zstd.compressor(3), bytes(32)))
     return path

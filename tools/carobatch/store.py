@@ -34,13 +34,13 @@ class PackedStore:
         self.content_bytes_max = _CONTENT_BYTES_MAX
         self.rules = packed_write.rules_hash()
         self._cap_bytes = cap_bytes
-        self._level = level
+        self._compress = zstd.compressor(level)
         self._ratio = _RATIO_GUESS
         self._used = -1
 
     def encode(self, sections: "Sequence[Section]") -> bytes:
         """Return a packed file's bytes; the caller vouches that every event has passed `recheck`."""
-        data = packed_write.encode_packed(sections, self._level, self.rules)
+        data = packed_write.encode_packed(sections, self._compress, self.rules)
         self._ratio = max(1, sum(len(section.body) for section in sections) // len(data))
         return data
 
