@@ -97,3 +97,9 @@ def due(root, failures=0, **values):
     for name, value in values.items():
         setattr(tries, name, value)
     timing.save_tries(root, tries)
+
+
+def names(root, folder):
+    """What lies in a folder of the journal."""
+    path = os.path.join(root, folder)
+    return sorted(os.listdir(path)) if os.path.isdir(path) else []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from carobatch_journals import DAY_MS, close_lanes, events_of, fill, journal_at
 from faults_by_hand import lives_beyond
+from uploads import names
 
 from carobatch.cli import main
 from carobatch.compact import compact
@@ -26,11 +27,6 @@ CAP = 10_000_000
 def run(root, clock, cap=CAP, idle_ms=0, level=9):
     # File times are the machine's, not the test clock's: "now" is far ahead of both.
     return compact(root, PackedStore(root, cap, level), clock.now_ms + 100 * DAY_MS, idle_ms)
-
-
-def names(root, folder):
-    path = os.path.join(root, folder)
-    return sorted(os.listdir(path)) if os.path.isdir(path) else []
 
 
 def test_every_event_is_packed_once_under_its_identity(root, clock, filled):
