@@ -91,9 +91,12 @@ def read_all(descriptor: int, limit: int = FILE_BYTES_MAX) -> bytes:
     """Return at most *limit* bytes from the start of an open file.  Raises OSError."""
     parts: list[bytes] = []
     at = 0
-    while at < limit and (part := os.pread(descriptor, min(limit - at, 1 << 20), at)):
+    # What is there, in one piece of its own size: buffers of another leave holes that no later one fits.
+    size = os.fstat(descriptor).st_size + 1
+    while at < limit and (part := os.pread(descriptor, min(limit - at, size), at)):
         parts.append(part)
         at += len(part)
+        size = _PROBE_BYTES  # The file has grown meanwhile, or nothing comes any more.
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

