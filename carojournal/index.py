@@ -32,6 +32,7 @@ JOURNAL_BYTES_MIN = 524_288  # Half a megabyte is read in 20 ms, and sqlite's ow
 LAYOUT = 2
 _APPLICATION = 0x434A_4958  # "CJIX"; says to file(1) and to us whose database this is
 _PAGE_BYTES = 1024  # Small tables in small pages: four of them are the least that an index takes.
+_STATEMENTS = [text.strip() for text in TABLES.split(";") if text.strip()]  # As sqlite keeps them.
 _TMP_AGE_S = 3_600  # A build takes seconds: what is older was left by a crash.
 
 
@@ -83,6 +84,9 @@ def _is_ours(connection: sqlite3.Connection) -> bool:
         return row[0] if row else None
 
     if ask("application_id") != _APPLICATION or ask("user_version") != LAYOUT or ask("quick_check") != "ok":
+        return False
+    # Of the tables' own text sqlite believes whatever it can read: without its key a file's row has no blocks.
+    if [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")] != _STATEMENTS:
         return False
     return connection.execute("SELECT schema FROM about").fetchall() == [(SCHEMA_HASH,)]
 

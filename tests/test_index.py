@@ -199,6 +199,14 @@ def other_schema(path):
         connection.execute("UPDATE about SET schema = ?", (b"other",))
 
 
+def no_key(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    assert data.count(b"(id INTEGER PRIMARY KEY") == 1
+    with open(path, "wb") as file:
+        file.write(data.replace(b"(id INTEGER PRIMARY KEY", b"(id INTEGER PRIMARX KEY"))
+
+
 def no_database(path):
     with open(path, "wb") as file:
         file.write(b"hello" * 1_000)
@@ -211,7 +219,17 @@ def link(path):
 
 @pytest.mark.parametrize(
     "spoil",
-    [damaged_database, cut_database, empty_database, foreign_database, newer_layout, other_schema, no_database, link],
+    [
+        damaged_database,
+        cut_database,
+        empty_database,
+        foreign_database,
+        newer_layout,
+        other_schema,
+        no_key,
+        no_database,
+        link,
+    ],
 )
 def test_any_doubt_builds_it_anew(small, spoil):
     both_ways(small)
