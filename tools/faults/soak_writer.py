@@ -23,6 +23,7 @@ sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *up) fo
 from bench.batch_workload import drawn  # noqa: E402
 from carojournal import Collector, Journal, spool  # noqa: E402
 from carojournal.cbordecode import decode  # noqa: E402
+from carojournal.lanes import Lane  # noqa: E402
 from faults.soak_log import RunLog  # noqa: E402
 
 __all__ = ["main"]
@@ -34,15 +35,17 @@ _MANY = 100  # Events of one `append_many`.
 _QUEUE_MAX = 1_024
 
 
-class _Logged(Journal):
-    """A journal that writes down what it was answered under."""
+def _log_answers(log: RunLog) -> None:
+    """Let *log* name every event that a lane has written: what a host is answered comes from there."""
+    append = Lane.append
 
-    log: RunLog
-
-    def _write(self, payloads: Sequence[bytes], now_ms: int) -> tuple[bytes, int]:
-        identity = super()._write(payloads, now_ms)
-        self.log.add(*identity, len(payloads))
+    def logged(lane: Lane, payloads: Sequence[bytes], now_ms: int, consent_ms: int, *, sync: bool) -> Any:
+        identity = append(lane, payloads, now_ms, consent_ms, sync=sync)
+        if identity is not None:
+            log.add(*identity, len(payloads))
         return identity
+
+    Lane.append = logged  # type: ignore[method-assign]
 
 
 def _by_one(journal: Journal, events: _Events) -> int:
@@ -104,6 +107,7 @@ def main(root: str, home: str, logs: str, number: str, events_max: int) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     acked, evicted = RunLog(f"{logs}/acked-{number}"), RunLog(f"{logs}/evicted-{number}")
+    _log_answers(acked)
     _log_evictions(evicted)
     source = cycle(drawn(random.Random(int(number)), _DRAWN))
     kept, totals, reasons = 0, Counter[str](unlocked=0), Counter[str]()
@@ -112,9 +116,7 @@ def main(root: str, home: str, logs: str, number: str, events_max: int) -> None:
     progress = os.open(f"{logs}/count-{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     print(flush=True)
     while going and kept < events_max:
-        with _Logged.open(root, environ={"HOME": home}, admin="/nonexistent", level="detailed") as journal:
-            assert isinstance(journal, _Logged)
-            journal.log = acked
+        with Journal.open(root, environ={"HOME": home}, admin="/nonexistent", level="detailed") as journal:
             kept += next(ways)(journal, list(islice(source, _PHASE)))
             stats = journal.stats
         totals.update({key: int(stats[key]) for key in ("dropped", "refused")})  # type: ignore[call-overload]
