@@ -88,14 +88,19 @@ class Batches(Accidents):
         if times and (since > 0 or until < 1):
             window = (times[int(since * (len(times) - 1))], times[int(until * (len(times) - 1))])
         self.exports += 1
-        path = self._export(self.exports, window)
+        path, carried, is_told = self._export(self.exports, window)
         wanted = {one for one in self.present() if _is_within(self.known.events[one].time_ms, window)}
         if path:
-            self.bundles.append(Bundle(path, wanted, self.life))
+            # A packed file whose inventory is damaged is read all the same, but goes into no bundle; that is said.
+            assert carried <= wanted, "a bundle holds more than was asked for"
+            assert wanted - carried <= self.known.damaged, "a bundle lacks what nothing had damaged"
+            assert is_told or carried == wanted, "a bundle lacks events, and nothing was said"
+            self.bundles.append(Bundle(path, carried, self.life))
         elif not self.known.damaged:
             assert not wanted, "there are events and nothing to export"
 
-    def _export(self, number: int, window: tuple[int | None, int | None]) -> str:
+    def _export(self, number: int, window: tuple[int | None, int | None]) -> tuple[str, set[Identity], bool]:
+        """Return the bundle's path ("": none), the events that it says it holds, whether damage was reported."""
         store, ledger = self._store(), Ledger(self.root, self.random.randbytes)
         compact(self.root, store, self.now_ms + 1_000 * _DAY_MS, 0)
         journal = open_identity(self.root, self.now_ms, self.random.randbytes).journal
@@ -115,8 +120,9 @@ class Batches(Accidents):
                     raise
                 bad |= {error.path}  # As the verb does: the bundle goes without it.
                 continue
-            return paths[0]
-        return ""
+            held = {bytes.fromhex(segment): runs for segment, runs in entry["segments"].items()}  # type: ignore[attr-defined]
+            return paths[0], expanded(held), bool(bad or plan.problems)
+        return "", set(), bool(bad)
 
     def import_(self, which: int) -> None:
         """Import one of the bundles, again or for the first time."""
