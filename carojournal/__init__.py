@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from carojournal import batches as batches  # these are re-exported for type checkers
     from carojournal import cbordecode as cbordecode
+    from carojournal import delivered as delivered
     from carojournal import drops as drops
     from carojournal import errors as errors
     from carojournal import grammars as grammars
+    from carojournal import held as held
     from carojournal import identity as identity
+    from carojournal import predecessors as predecessors
     from carojournal import refusal as refusal
     from carojournal import root as root
     from carojournal import rotation as rotation
@@ -42,10 +45,13 @@ __version__ = "0.1.0"
 _RARELY_NEEDED = (
     "batches",
     "cbordecode",
+    "delivered",
     "drops",
     "errors",
     "grammars",
+    "held",
     "identity",
+    "predecessors",
     "refusal",
     "root",
     "rotation",
@@ -108,7 +114,9 @@ def _compiled(short: str, path: str) -> "CodeType | None":
 
     The header is PEP 552's: magic, flags (0: checked by time), mtime and size of the source.
     """
-    head, _, tail = (__spec__.cached or "").rpartition("__init__")
+    head, found, tail = (__spec__.cached or "").rpartition("__init__")
+    if not found:
+        return None
     try:
         source = os.stat(path)
         descriptor = os.open(f"{head}{short}{tail}", os.O_RDONLY | os.O_CLOEXEC)
@@ -122,8 +130,11 @@ def _compiled(short: str, path: str) -> "CodeType | None":
     header = b"%b\0\0\0\0%b%b" % (_MAGIC, mtime.to_bytes(4, "little"), size.to_bytes(4, "little"))
     if len(data) == _CODE_BYTES_MAX or data[:16] != header:
         return None
-    code: CodeType = marshal.loads(memoryview(data)[16:])  # noqa: S302 - the file that the loader would load
-    return code if code.co_filename == path else None
+    try:
+        code = marshal.loads(memoryview(data)[16:])  # noqa: S302 - the file that the loader would load
+    except (EOFError, TypeError, ValueError):
+        return None
+    return code if getattr(code, "co_filename", None) == path else None
 
 
 def __getattr__(name: str) -> object:

@@ -176,11 +176,8 @@ def _remove_empty(root: str) -> bool:
     """Remove the empty folder that a clear left which was killed before its last call; return whether it was there."""
     if not is_folder(root):
         return False
-    try:
+    with contextlib.suppress(OSError):  # It is a mount point, or not empty any more: nothing of ours is there.
         os.rmdir(root)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):  # Somebody else went, or came, first.
-            raise
     return not os.path.lexists(root)
 
 

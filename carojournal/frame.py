@@ -81,15 +81,17 @@ def _crc32(data: "bytes | memoryview", value: int = 0) -> int:
     global crc32, _by_table_bytes  # noqa: PLW0603 - replaced for good, so that warm appends do not come through here
     _by_table_bytes += len(data)
     if _by_table_bytes > _BY_TABLE_BYTES_MAX:
-        import zlib
+        with carojournal._loading:  # noqa: SLF001 - a child of `fork` would wait for ever for a module loaded by half
+            import zlib
 
         crc32 = zlib.crc32
         return crc32(data, value)
     table = _table
     if not table:
-        table.append(0)
+        made = [0]
         for power in _POWERS:
-            table += [entry ^ power for entry in table]
+            made += [entry ^ power for entry in made]
+        table[:] = made  # At once: another thread, or whoever is interrupted here, finds none of it or all.
     crc = value ^ 0xFFFFFFFF
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8

@@ -7,6 +7,7 @@ by reason: they travel on in the record of the file that held them.
 
 import os
 
+import carojournal
 from carojournal.cbor import encode_map
 from carojournal.errors import CorruptRecord, MalformedCBOR
 from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, crc32, decode_record, find_record, last_record_offset
@@ -124,9 +125,7 @@ def _damaged(segment: bytes, data: bytes) -> Loss:
 def _carry(payload: bytes, carried: dict[str, list[int]]) -> None:
     if b"dloss" not in payload:
         return
-    from carojournal.cbordecode import decode
-
-    loss = decode(payload)
+    loss = carojournal.cbordecode.decode(payload)
     rows: list[dict[str, object]] = [*loss["carried"], {**loss, "segments": 1}]  # type: ignore[misc]
     # All of a record before any of it counts.
     for reason, sums in [_sums(row) for row in rows]:
@@ -165,11 +164,9 @@ def inventory_holds(data: bytes) -> bool:
 
 def inventory_rows(data: bytes) -> list[dict[str, object]]:
     """Return the sections that an inventory lists, whose checksum holds.  Raises MalformedCBOR."""
-    from carojournal.cbordecode import decode
-
     if not inventory_holds(data):
         raise MalformedCBOR("no inventory, or its checksum does not hold")
-    rows = decode(data).get("sections")
+    rows = carojournal.cbordecode.decode(data).get("sections")
     if type(rows) is not list:
         raise MalformedCBOR("an inventory without sections")
     return rows

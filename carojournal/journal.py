@@ -298,9 +298,12 @@ class Journal:
 
     def _count_failure(self, error: Exception, events: int = 1) -> None:
         """Count what *error* kept from being recorded.  Never raises."""
+        before = self._counts["dropped"]
         try:
             carojournal.tally.count_failure(self, error, events)
         except Exception:  # noqa: BLE001 - no descriptor is left, not even for the module that counts
+            if self._counts["dropped"] != before:
+                return  # Counted; what failed was writing it down.
             key = "drop descriptors"
             self._counts["dropped"] += events
             self._reasons[key] = self._reasons.get(key, 0) + events

@@ -200,8 +200,7 @@ class Lane:
             if sync and not self._findable:
                 carojournal.rotation.sync_names(self._root)
                 self._findable = True
-            self._write(data, sync=sync)
-            self._seq = first + len(payloads)
+            self._write(data, first + len(payloads), sync=sync)
             return self._segment, first
         finally:
             try:  # noqa: SIM105 - as above
@@ -213,8 +212,8 @@ class Lane:
         seed, first = self._seed, self._seq
         return b"".join([encode_next(seed, first + at, payload) for at, payload in enumerate(payloads)])
 
-    def _write(self, data: bytes, *, sync: bool) -> None:
-        """Append *data*, or leave the file as it was."""
+    def _write(self, data: bytes, seq: int, *, sync: bool) -> None:
+        """Append *data*, or leave the file as it was; *seq* is the number of the next record."""
         before = self._size
         self._size = -1  # Until this has succeeded nothing is known; an exception in between makes us look again.
         try:
@@ -231,7 +230,8 @@ class Lane:
                 if sync:
                     self._forget()  # A descriptor on which a sync has failed is not synced again: pages may be gone.
             raise
-        self._size = before + len(data)
+        self._seq = seq
+        self._size = before + len(data)  # Last: whoever is interrupted before it looks again.
 
     def attach(self, now_ms: int) -> None:
         """Find out what the lane holds now; afterwards `_descriptor` is an intact segment or -1."""
@@ -268,11 +268,11 @@ class Lane:
         seq = None
         if named:
             self._segment, self._created_us, self._consent_ms = named
-            seq = self._last_seq()
+            seq = self._last_seq(self._size)
         if seq is None and (header := carojournal.rotation.read_header(os.pread(self._descriptor, _TAIL_BYTES, 0))):
             # The lock file is damaged, or somebody put another segment here.
             self._segment, self._created_us, self._consent_ms = named = header
-            seq = self._last_seq()
+            seq = self._last_seq(self._size)
             self._name_segment()
         self._set_span()
         if seq is None:
@@ -292,11 +292,11 @@ class Lane:
             return False
         if (status.st_ino, status.st_dev) != (self._inode, self._device):
             return False
-        self._size = status.st_size
-        seq = self._last_seq()
+        seq = self._last_seq(status.st_size)
         if seq is None or self._sealed:
             return False
         self._seq = seq + 1
+        self._size = status.st_size  # Last, as in `_write`.
         return True
 
     def _is_ours(self) -> bool:
@@ -326,17 +326,17 @@ class Lane:
             return None
         return bytes.fromhex(words[0].decode()), int(words[1]), int(words[2])
 
-    def _last_seq(self) -> "int | None":
-        """Return the sequence number of the segment's last record, or None if the tail is torn or damaged."""
+    def _last_seq(self, length: int) -> "int | None":
+        """Return the sequence number of the last record of *length* bytes, or None if the tail is torn or damaged."""
         for size in (_TAIL_BYTES, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
-            size = min(size, self._size)  # noqa: PLW2901
-            data = os.pread(self._descriptor, size, self._size - size)
+            size = min(size, length)  # noqa: PLW2901
+            data = os.pread(self._descriptor, size, length - size)
             at = last_record_offset(data)
-            if at is None and size < min(self._size, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
+            if at is None and size < min(length, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
                 continue
             if at is None:
                 return None
-            alone = self._size - size + at == FIRST_RECORD_OFFSET
+            alone = length - size + at == FIRST_RECORD_OFFSET
             try:
                 found = decode_record(NO_SEGMENT if alone else self._segment, data, at)
             except carojournal.errors.CorruptRecord:
@@ -398,14 +398,14 @@ class Lane:
         self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
         self._size = 0
         try:
-            self._write(data, sync=False)
+            self._write(data, 1 + len(losses), sync=False)
         except (OSError, carojournal.errors.JournalIOError):
             self._forget()
             os.unlink(self._path)
             raise
         status = os.fstat(self._descriptor)
         self._segment, self._created_us, self._consent_ms = segment, created_us, consent_ms
-        self._inode, self._device, self._seq = status.st_ino, status.st_dev, 1 + len(losses)
+        self._inode, self._device = status.st_ino, status.st_dev
         self._set_span()
         self._name_segment()
 

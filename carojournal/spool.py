@@ -24,6 +24,7 @@ import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
+import carojournal
 from carojournal.errors import SpoolFull
 from carojournal.policy import segment_limit
 from carojournal.root import open_file
@@ -152,10 +153,8 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
             candidates.append((name[:16], folder != "packed", name, folder, size))
     if total <= cap_bytes:
         return []
-    from carojournal.delivered import Delivered
-
     victims: list[Victim] = []
-    named, gone, delivered = in_flight(root), set[bytes](), Delivered(root)
+    named, gone, delivered = in_flight(root), set[bytes](), carojournal.delivered.Delivered(root)
     left = sorted(candidates)
     left.sort(key=lambda one: not _is_delivered(os.path.join(root, one[3], one[2]), delivered))
     for at, (_, _, name, folder, size) in enumerate(left):
@@ -174,8 +173,7 @@ def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> 
 
 def _is_delivered(path: str, delivered: "Delivered") -> bool:
     """Tell whether receipts account for every event of the file: it goes first, since nobody misses it."""
-    from carojournal import held
-
+    held = carojournal.held
     try:
         if not delivered.names(bytes.fromhex(os.path.basename(path)[17:49])):
             return False
@@ -197,8 +195,7 @@ def _victim(
 
     *gone* are the segments that go, of which each counts once; *others* (folder, name) are the files besides.
     """
-    from carojournal import held
-
+    held = carojournal.held
     folder, name, size = file
     path = os.path.join(root, folder, name)
     try:
@@ -212,8 +209,7 @@ def _victim(
                 continue
             gone.add(segment)
             if carried:
-                from carojournal import predecessors
-
+                predecessors = carojournal.predecessors
                 known = known or predecessors.heads(root, others)
                 payloads += predecessors.take_asked_for(path, segment, carried, known)
             share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
@@ -232,8 +228,7 @@ def _victim(
 
 def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[bytes]) -> list[Victim]:
     """Return the files among *left* that hold nothing but segments which go anyway: what a killed `compact` left."""
-    from carojournal import held
-
+    held = carojournal.held
     found = []
     for _, is_closed, name, folder, size in left:
         path = os.path.join(root, folder, name)

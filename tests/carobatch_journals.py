@@ -17,9 +17,8 @@ def journal_at(root, clock, **options):
     return Journal.open(root, clock=clock, environ=environ, admin="/nonexistent", level="detailed", **options)
 
 
-@contextlib.contextmanager
 def bounded(cap_bytes):
-    """Let the spool's bound be *cap_bytes*, also below the smallest that a user may set."""
+    """Return what resolves policies with *cap_bytes* as the spool's bound, also below the smallest that users may set."""
     resolve = policy.resolve
 
     def narrowed(*args, **keywords):
@@ -27,14 +26,13 @@ def bounded(cap_bytes):
         found.cap_bytes = cap_bytes
         return found
 
-    with mock.patch.object(policy, "resolve", narrowed):
-        yield
+    return narrowed
 
 
 @contextlib.contextmanager
 def squeezed(root, clock, cap_bytes):
     """A writer for whom the spool's bound is *cap_bytes*."""
-    with bounded(cap_bytes), journal_at(root, clock) as journal:
+    with mock.patch.object(policy, "resolve", bounded(cap_bytes)), journal_at(root, clock) as journal:
         yield journal
 
 

@@ -1,4 +1,4 @@
-"""Machine instructions instead of seconds: what a test may hold against a limit, because no other process moves it."""
+"""Instructions instead of seconds, which no other process moves, and interrupts at a line of our choice."""
 
 import os
 import subprocess
@@ -24,3 +24,29 @@ def instructions(folder, words, environ=None, cwd=None, input=None):  # noqa: A0
     )
     with open(out, encoding="utf-8") as file:
         return int([line for line in file if line.startswith(("summary:", "totals:"))][-1].split()[1])
+
+
+def interrupted(function, nth, path):
+    """Call *function*; raise KeyboardInterrupt before the *nth* line of the file *path* that it runs.
+
+    Returns whether it runs so many.  Signals come between other instructions than lines do: a `with` may stay locked.
+    """
+    left = nth
+
+    def line(frame, event, _argument):
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return line
+
+    before = sys.gettrace()
+    sys.settrace(lambda frame, _event, _argument: line if frame.f_code.co_filename == path else None)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False

@@ -6,6 +6,7 @@ import zlib
 
 import cbor2
 import pytest
+from counted import interrupted
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +109,19 @@ def test_the_checksum_is_zlibs_by_table_and_after_it(pieces, value):
         assert (frame.crc32 is zlib.crc32) == (2 * sum(map(len, pieces)) > frame._BY_TABLE_BYTES_MAX)
     finally:
         frame.crc32 = crc32
+
+
+def test_a_checksum_that_is_interrupted_at_any_line_spoils_no_later_one(monkeypatch):
+    """The table that the first one makes is there as a whole or not at all."""
+    monkeypatch.setattr(frame, "_table", [])
+    monkeypatch.setattr(frame, "crc32", frame._crc32)
+    nth = 0
+    while True:
+        nth += 1
+        frame._table.clear()
+        monkeypatch.setattr(frame, "_by_table_bytes", 0)
+        came = interrupted(lambda: frame._crc32(b"123456789"), nth, frame.__file__)
+        assert frame._crc32(b"123456789") == 0xCBF43926  # The check value that every catalogue of CRCs has.
+        if not came:
+            break
+    assert nth > 20

@@ -6,14 +6,17 @@ import os
 import shutil
 import socket
 import threading
+from functools import partial
 
 import filelock
 import pytest
 import segments_by_hand as by_hand
+from counted import interrupted
 
 from carojournal import Journal, drops, lanes, policy
 from carojournal import journal as module
 from carojournal.errors import JournalBusy
+from carojournal.reader import JournalReader
 
 START = {"caro_version": "1.1.0", "os": "linux"}
 
@@ -215,3 +218,24 @@ def test_threads_share_one_handle(journal, root):
         thread.join()
     events = by_hand.events(root)
     assert len(events) == len({(segment, seq) for segment, seq, _ in events}) == 1600
+
+
+def test_an_append_that_is_interrupted_at_any_line_costs_no_other_event(tmp_path, clock):
+    """Ctrl-C, or a signal handler that raises: numbers follow each other, and what was acknowledged is there."""
+    root = str(tmp_path / "j")
+    with Journal.open(root, clock=clock, admin="/nonexistent") as journal:
+        kept, nth, came = [], 0, True
+        while came:
+            nth += 1
+            clock.advance(1)
+            event = partial(journal.record, "session_end", session_duration_ms=3 * nth)
+            came = interrupted(event, nth, lanes.__file__)
+            for number in (3 * nth + 1, 3 * nth + 2):
+                assert journal.record("session_end", session_duration_ms=number)
+                kept.append(number)
+    reader = JournalReader(root)
+    found = [record.value["session_duration_ms"] for record in reader.records(events_only=True)]
+    assert reader.damage == []
+    assert set(kept) <= set(found)
+    assert len(found) == len(set(found))
+    assert nth > 20

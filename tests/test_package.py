@@ -149,3 +149,48 @@ def test_a_fork_waits_until_no_thread_is_loading_a_module(tmp_path):
         "loader.join(); print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     )
     assert run(code, tmp_path, str(tmp_path / "j")) == "0"
+
+
+def test_whatever_an_append_loads_a_fork_waits_for(tmp_path):
+    """From the first event to evictions with loss records of their own, refusals, batches and a full disk's drops.
+
+    Modules that other threads have loaded by half are what a child of `fork` waits for without end.
+    """
+    code = (
+        "import sys; [sys.modules.pop(name, None) for name in ('zlib', 'errno', 'select')]\n"
+        "import os, carojournal\n"
+        "bad, watching = [], False\n"
+        "def hook(event, words):\n"
+        "    if watching and event == 'import' and not carojournal._loading._is_owned(): bad.append(words[0])\n"
+        "sys.addaudithook(hook)\n"
+        "root, home = sys.argv[1:]\n"
+        "journal = carojournal.Journal.open(root, environ={'HOME': home}, admin='/nonexistent', channel='beta')\n"
+        "watching = True\n"
+        "kept = journal.record('session_start', caro_version='1.1.0', os='linux')\n"
+        "for number in range(14_000):\n"
+        "    kept += journal.record('command_generated', backend_used='ollama', inference_time_ms=number)\n"
+        "journal.record('session_start', token='x'); journal.record('no such event')\n"
+        "kept += journal.append_many([('session_end', {'session_duration_ms': 1})] * 3) is not None\n"
+        "os.rename(root, root + '-away'); os.symlink('/', root); journal.record('session_end')\n"
+        "journal.close(); watching = False\n"
+        "print(kept, sorted(set(bad)), 'zlib' in sys.modules, 'carojournal.held' in sys.modules)"
+    )
+    home = tmp_path / "home"
+    (home / ".config" / "caro").mkdir(parents=True)
+    (home / ".config" / "caro" / "config.toml").write_text("[telemetry]\noffline_spool_max_mb = 1\n")
+    assert run(code, HERE, str(tmp_path / "j"), str(home)) == "14002 [] True True"
+
+
+@pytest.mark.parametrize("body", [b"", b"\xe3junk", b"N"])
+def test_where_no_cache_can_be_named_or_its_body_is_none_the_loader_decides(tmp_path, body):
+    """`sys.implementation.cache_tag` may be None; and a good header does not make code of what follows it."""
+    package = copied(tmp_path)
+    cache = pathlib.Path(importlib.util.cache_from_source(str(package / "frame.py")))
+    py_compile.compile(str(package / "frame.py"))
+    cache.write_bytes(cache.read_bytes()[:16] + body)
+    code = (
+        f"import carojournal; path = {str(package / 'frame.py')!r}; bad = carojournal._compiled('frame', path)\n"
+        f"open('events', 'wb').write(open({str(cache)!r}, 'rb').read())\n"
+        "carojournal.__spec__.cached = None; print(bad, carojournal._compiled('events', path))"
+    )
+    assert run(f"import os; os.chdir({str(tmp_path)!r}); {code}", tmp_path) == "None None"

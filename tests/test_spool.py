@@ -13,9 +13,10 @@ CAP = 700_000  # 40 segments would be below the minimum: segments of 17,500 byte
 
 
 @pytest.fixture
-def small(home, clock):
+def small(home, clock, monkeypatch):
     """A journal whose spool is bounded at CAP."""
-    with bounded(CAP), Journal.open(clock=clock, admin="/nonexistent") as opened:
+    monkeypatch.setattr(policy, "resolve", bounded(CAP))
+    with Journal.open(clock=clock, admin="/nonexistent") as opened:
         yield opened
 
 
