@@ -18,7 +18,7 @@ def journal_at(root, clock, **options):
 
 
 def bounded(cap_bytes):
-    """Return what resolves policies with *cap_bytes* as the spool's bound, also below the smallest that users may set."""
+    """Return what resolves policies with the bound *cap_bytes*, also below the smallest that users may set."""
     resolve = policy.resolve
 
     def narrowed(*args, **keywords):
