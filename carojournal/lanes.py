@@ -379,10 +379,11 @@ class Lane:
         room = carojournal.spool.lock_room(self._root, 1 if fits else carojournal.spool.ROOM_TRIES)
         if room < 0 and fits:
             return False
+        first_bytes = size - max(self._size, 0)
         try:
             self.rotate()
             carojournal.rotation.close_idle(self._root, self.number, self.cap_bytes, now_ms, self._random)
-            victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number)
+            victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number, "evicted", first_bytes)
             self._create(now_ms, consent_ms, [payload for victim in victims for payload in victim.payloads])
             carojournal.spool.remove(victims)
         finally:

@@ -130,13 +130,14 @@ def unlock_room(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted") -> list[Victim]:
+def make_room(root: str, cap_bytes: int, lane: int, reason: str = "evicted", first_bytes: int = 0) -> list[Victim]:
     """Return what must go before *lane* may start a segment; empty as long as there is room.
 
-    The caller holds the lock (`lock_room`) until `remove` is done.  Raises SpoolFull if that would not suffice, OSError
-    if the root cannot be listed.
+    *first_bytes* are written to it at once, and may be more than a segment is otherwise given.  The caller holds the
+    lock (`lock_room`) until `remove` is done.  Raises SpoolFull if that would not suffice, OSError if the root cannot
+    be listed.
     """
-    total = segment_limit(cap_bytes, lane)
+    total = max(segment_limit(cap_bytes, lane), first_bytes)
     candidates = []
     opened = []
     own = f"{lane}.seg"

@@ -53,6 +53,17 @@ def test_the_spool_never_exceeds_cap_and_conserves_every_event(small, root, cloc
     assert losses(root) > 5_000
 
 
+def test_a_write_larger_than_a_segment_is_given_its_room_too(small, root, clock, generated):
+    events = [("command_generated", generated)] * 500
+    for _ in range(40):
+        clock.advance(1)
+        small.append_many(events)
+        assert size(root) <= CAP + policy.segment_limit(CAP, 0)
+    assert len(by_hand.events(root)) + losses(root) == 20_000
+    with pytest.raises(SpoolFull):
+        small.append_many(events * 20)
+
+
 def test_the_oldest_segment_goes_first(small, root, clock, generated):
     fill(small, clock, 4_000, generated)
     seen = [value["timestamp"] for _, _, value in by_hand.events(root)]
