@@ -22,6 +22,7 @@ unlink), and a segment of which a crash left two copies goes with both of them.
 
 import os
 import time
+from errno import EMFILE, ENFILE, ENOMEM
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 import carojournal
@@ -51,6 +52,7 @@ _ROOM_PAUSE_S = 0.000_5  # Making room takes about a millisecond.
 # 100 ms, ten time slices of a busy machine, a host goes on without.  It then risks that a loss is told twice, which is
 # better than not to record.
 ROOM_TRIES = 200
+_EXHAUSTED = (EMFILE, ENFILE, ENOMEM)
 
 
 class Victim:
@@ -252,16 +254,22 @@ def remove(victims: list[Victim]) -> None:
 
 
 def in_flight(root: str) -> bytes:
-    """Return the outbox's bytes: a segment whose uuid occurs in them, raw or as text, belongs to a batch under way."""
+    """Return the outbox's bytes: a segment whose uuid occurs in them, raw or as text, belongs to a batch under way.
+
+    What can be read by nobody names nothing; raises OSError where it is this process that cannot read at this moment.
+    """
     found = b""
     try:
         names = os.listdir(os.path.join(root, "outbox"))
-    except OSError:
+    except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise
         return found
     for name in names:
         try:
             with open(open_file(os.path.join(root, "outbox", name)), "rb") as file:
                 found += file.read()
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise
     return found

@@ -1,5 +1,6 @@
 """The bound: everything counts, the oldest goes first, every loss is a record before the file is gone."""
 
+import errno
 import os
 
 import pytest
@@ -292,3 +293,27 @@ def test_an_unreadable_root_is_an_error_not_an_exception_of_record(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         spool.make_room(str(tmp_path / "none"), CAP, 0)
     assert issubclass(SpoolFull, JournalIOError)
+
+
+def test_an_outbox_that_cannot_be_read_for_a_moment_evicts_nothing(small, root, clock, generated, monkeypatch):
+    """What is under way would go as lost, and arrive all the same: the events that need the room are drops, counted."""
+    fill(small, clock, 6_000, generated)
+    assert losses(root) > 0
+    os.mkdir(f"{root}/outbox")
+    present = set(os.listdir(f"{root}/segments"))
+    listdir = os.listdir
+
+    def exhausted(path):
+        if str(path).endswith("outbox"):
+            raise OSError(errno.EMFILE, "Too many open files", path)
+        return listdir(path)
+
+    monkeypatch.setattr(spool.os, "listdir", exhausted)
+    for _ in range(300):
+        clock.advance(1)
+        small.record("command_generated", **generated)
+    assert small.stats["reasons"].keys() == {"drop descriptors"}
+    assert present <= set(listdir(f"{root}/segments"))
+    monkeypatch.undo()
+    monkeypatch.setattr(policy, "resolve", bounded(CAP))
+    fill(small, clock, 300, generated)
