@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *up) for up in (("..", ".."), ("..",))]
@@ -84,7 +84,7 @@ def _kept(logs: str, writers: int) -> int:
 def _watch(
     root: str, logs: str, hosts: list[_Process], batch: _Process, given: argparse.Namespace
 ) -> tuple[list[Sample], float]:
-    """Sample until time or events are reached; return the samples and the seconds that it took."""
+    """Sample until time is up or a writer has kept its share; return the samples and the seconds that it took."""
     samples: list[Sample] = []
     started = time.monotonic()
     while (now := time.monotonic() - started) < given.seconds and all(host.poll() is None for host in hosts):
@@ -112,6 +112,9 @@ def soak(place: str, given: argparse.Namespace) -> dict[str, Any]:
         ]
         batch, _ = _start(stack, environ, "batch", root, logs)
         samples, seconds = _watch(root, logs, hosts, batch, given)
+        with suppress(subprocess.TimeoutExpired):
+            for host in hosts:  # One has kept its share; the others come to theirs, unless time is up.
+                host.wait(max(0.0, given.seconds - seconds))
         for host in hosts:
             host.terminate()
         written = [_result(host) for host in hosts]
