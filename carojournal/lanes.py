@@ -62,7 +62,8 @@ _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync.
 
 def _is_odd(error: OSError) -> bool:
     """Tell whether a folder, a link, a socket or a pipe stands where a file of the lane should be."""
-    import errno  # Not at the top: a first append would pay for it.
+    with carojournal._loading:  # noqa: SLF001 - as every module that an append loads; at the top a first one would pay
+        import errno
 
     return error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ESPIPE)
 

@@ -22,7 +22,6 @@ unlink), and a segment of which a crash left two copies goes with both of them.
 
 import os
 import time
-from errno import EMFILE, ENFILE, ENOMEM
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 import carojournal
@@ -52,7 +51,6 @@ _ROOM_PAUSE_S = 0.000_5  # Making room takes about a millisecond.
 # 100 ms, ten time slices of a busy machine, a host goes on without.  It then risks that a loss is told twice, which is
 # better than not to record.
 ROOM_TRIES = 200
-_EXHAUSTED = (EMFILE, ENFILE, ENOMEM)
 
 
 class Victim:
@@ -256,13 +254,13 @@ def remove(victims: list[Victim]) -> None:
 def in_flight(root: str) -> bytes:
     """Return the outbox's bytes: a segment whose uuid occurs in them, raw or as text, belongs to a batch under way.
 
-    What can be read by nobody names nothing; raises OSError where it is this process that cannot read at this moment.
+    What can be read by nobody names nothing; raises OSError where it is descriptors that are lacking at this moment.
     """
     found = b""
     try:
         names = os.listdir(os.path.join(root, "outbox"))
     except OSError as error:
-        if error.errno in _EXHAUSTED:
+        if carojournal.drops.drop_reason(error) == "descriptors":
             raise
         return found
     for name in names:
@@ -270,6 +268,6 @@ def in_flight(root: str) -> bytes:
             with open(open_file(os.path.join(root, "outbox", name)), "rb") as file:
                 found += file.read()
         except OSError as error:
-            if error.errno in _EXHAUSTED:
+            if carojournal.drops.drop_reason(error) == "descriptors":
                 raise
     return found
