@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from carojournal import delivered as delivered
     from carojournal import drops as drops
     from carojournal import errors as errors
+    from carojournal import eviction as eviction
     from carojournal import grammars as grammars
     from carojournal import held as held
     from carojournal import identity as identity
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from carojournal import refusal as refusal
     from carojournal import root as root
     from carojournal import rotation as rotation
+    from carojournal import runs as runs
     from carojournal import shape as shape
     from carojournal import snapshot as snapshot
     from carojournal import spool as spool
@@ -48,6 +50,7 @@ _RARELY_NEEDED = (
     "delivered",
     "drops",
     "errors",
+    "eviction",
     "grammars",
     "held",
     "identity",
@@ -55,6 +58,7 @@ _RARELY_NEEDED = (
     "refusal",
     "root",
     "rotation",
+    "runs",
     "shape",
     "snapshot",
     "spool",

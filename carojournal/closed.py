@@ -16,7 +16,7 @@ from carojournal.frame import encode_record
 from carojournal.lanes import LANES_MAX, Lane
 from carojournal.locks import lane_lock
 from carojournal.policy import CAP_BYTES_DEFAULT
-from carojournal.rotation import encode_header, encode_start
+from carojournal.rotation import close_segment, encode_header, encode_start
 from carojournal.segment_file import open_file
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _take(root: str, number: int, now_ms: int, random: "Callable[[int], bytes]")
     lane = Lane(root, number, CAP_BYTES_DEFAULT, random)
     try:
         lane.attach(now_ms)
-        lane.rotate()
+        close_segment(lane)
     finally:
         lane.close()
 

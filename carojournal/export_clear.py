@@ -21,6 +21,7 @@ from carojournal.closed import encode_closed
 from carojournal.document import document_view
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError, OutputError
+from carojournal.eviction import Victim, in_flight
 from carojournal.export import planned
 from carojournal.json_stream import Scanner, gunzip
 from carojournal.rotation import closed_name
@@ -77,7 +78,7 @@ def _removable(reader: "JournalReader", plan: "Plan", confirmed: Counter[bytes])
         if info.state != "open":
             held.setdefault(info.path, []).append(info.segment)
     damaged = {damage.path for damage in reader.damage}
-    named = spool.in_flight(reader.root)
+    named = in_flight(reader.root)
     return [
         path
         for path, segments in held.items()
@@ -88,7 +89,7 @@ def _removable(reader: "JournalReader", plan: "Plan", confirmed: Counter[bytes])
     ]
 
 
-def _victim(path: str, confirmed: Counter[bytes]) -> tuple[int, spool.Victim] | None:
+def _victim(path: str, confirmed: Counter[bytes]) -> tuple[int, Victim] | None:
     """Return (events, the file with the loss records that say so), None if it holds events that are not confirmed.
 
     A lane's segment may have been open when the export was planned, have grown, and been closed since.
@@ -102,7 +103,7 @@ def _victim(path: str, confirmed: Counter[bytes]) -> tuple[int, spool.Victim] | 
         held.encode_loss(CLEARED, segment, first, last, count, size * count // max(1, events), carried)
         for segment, first, last, count, carried in found
     ]
-    return events, spool.Victim(path, size, payloads)
+    return events, Victim(path, size, payloads)
 
 
 def remove_exported(

@@ -75,7 +75,7 @@ _by_table_bytes = 0
 def _crc32(data: "bytes | memoryview", value: int = 0) -> int:
     """Return what `zlib.crc32` returns, without it for the first few bytes.
 
-    zlib is a shared library, and loading that is a seventh of a process's first append, often the only one: 0.4 ms.
+    zlib is often a shared library; loading it costs half a millisecond or more, in a process that appends once.
     CRC-32 as in zlib and IEEE 802.3: polynomial 0xEDB88320, reflected; _POWERS are its table at 1, 2, 4 ... 128.
     """
     global crc32, _by_table_bytes  # noqa: PLW0603 - replaced for good, so that warm appends do not come through here

@@ -39,7 +39,6 @@ __all__ = [
     "new_identity",
     "open_identity",
     "run_on",
-    "uuid_digits",
 ]
 
 _DAY_MS = 86_400_000
@@ -216,12 +215,3 @@ def run_on(secret: bytes, run: bytes, time_ms: int) -> bytes | None:
         if _tag(secret, run[:_NONCE_BYTES], day.encode())[:_TAG_BYTES] == run[_NONCE_BYTES:]:
             return _tag(secret, run, today.encode()) if ago else run
     return None
-
-
-def uuid_digits(given: object) -> str:
-    """Return the 32 hexadecimal digits of a UUID, as text or as a `uuid.UUID`; "" for anything else."""
-    name = str(given) if type(given) is str or type(given).__module__ == "uuid" else ""
-    digits = name.replace("-", "")
-    if len(name) not in (32, 36) or len(digits) != 32 or digits.strip("0123456789abcdefABCDEF"):
-        return ""
-    return digits

@@ -11,8 +11,8 @@ Everything that is expensive happens once: policy, identity and lane are looked 
 The policy is looked at again once a second while events come in, so that `carojournal off` reaches hosts that are
 running.
 
-This is the part of the class that an ordinary first event needs; `batches` and `tally` are the rest of it, each loaded
-when one of its functions runs for the first time.
+This is the part of the class that an ordinary first event needs; `batches`, `runs` and `tally` are the rest of it, each
+loaded when one of its functions runs for the first time.
 """
 
 import os
@@ -292,9 +292,7 @@ class Journal:
 
         Makes the journal if there is none.  Raises JournalOff, OSError, UnsafeRoot.
         """
-        now_ms = self._clock() // 1_000_000
-        self._refresh(now_ms)
-        return carojournal.identity.open_identity(self.root, now_ms, self._random).issue_run(now_ms).hex()
+        return carojournal.runs.issue_run(self)
 
     def _count_failure(self, error: Exception, events: int = 1) -> None:
         """Count what *error* kept from being recorded.  Never raises."""
@@ -346,18 +344,7 @@ class Journal:
                     self._generation += 1
                 return self._generation
             return self._generation if event in _FOLLOWS_GENERATION else 0
-        if type(given) is int and 0 < given <= GENERATIONS_MAX:
-            self._generation = max(self._generation, given)
-            return given
-        digits = carojournal.identity.uuid_digits(given)
-        if not digits or self._given_run is not None:
-            # Another process of this run cannot know which ordinal this one chose: only ordinals span processes.
-            reason = "range" if type(given) is int else "foreign_id"
-            carojournal.tally.count_refusals(self, ((found.event, "generation", reason),))
-            return 0
-        if digits not in self._generations and len(self._generations) < GENERATIONS_MAX:
-            self._generations[digits] = self.new_generation()
-        return self._generations.get(digits, 0)
+        return carojournal.runs.ordinal_of(self, found.event, given)
 
     def _identity_changed(self) -> bool:
         """Tell whether another process replaced or added ids (`clear`, `delete-remote`).  One `stat` a second."""
@@ -396,13 +383,7 @@ class Journal:
             carojournal.drops.create_drops(self.root)
         day = now_ms // _DAY_MS
         if self._given_run is not None:
-            identity = carojournal.identity.open_identity(self.root, now_ms, self._random)
-            run = carojournal.identity.run_on(identity.secret, self._given_run, now_ms)
-            if run is None:
-                refusal = ("session_start", "run_id", "foreign_id")
-                carojournal.tally.count_refusals(self, (refusal,))
-                raise carojournal.errors.EventRefused((refusal,))
-            self._run = run
+            self._run = carojournal.runs.continue_run(self, self._given_run, now_ms)
         elif day != self._day or not self._run:
             # Nothing that may be uploaded lives longer than a UTC day: at midnight a run goes on under another id.
             self._run = self._random(16)

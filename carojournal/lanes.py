@@ -17,7 +17,8 @@ path must still lead to the file that this process has open, with the size it le
   segment exists: a predecessor that a lock file names has always been there.
 * Loss records are written before what they name is unlinked.
 
-`rotation` has what is needed only when a segment ends or begins; a process that finds its lane in order never loads it.
+`rotation` is the part of the class that is needed only when a segment ends or begins; a process that finds its lane in
+order never loads it.
 """
 
 import os
@@ -41,19 +42,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LANES_MAX", "SEGMENT_AGE_MS_MAX", "Lane"]
+__all__ = ["LANES_MAX", "OPEN", "SEGMENT_AGE_MS_MAX", "Lane"]
 
 LANES_MAX = (
     64  # More writers than that at one instant, on few cores, have not been seen; the next one is a counted drop.
 )
 SEGMENT_AGE_MS_MAX = 6 * 3_600_000  # A lane that is never idle still hands its events to carobatch four times a day.
 
-_OVERTIME = 4  # A segment may outgrow its limit by this fraction while somebody else makes room.
 _DAY_MS = 86_400_000
 _TAIL_BYTES = 4_096  # One read that holds the last record of every event in the schema.
 _SEAL = b"frecorddseal"  # The key and value that make a record a seal.
 _TAKE = LOCK_EX | LOCK_NB
-_OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -69,7 +69,7 @@ def _is_odd(error: OSError) -> bool:
 
 
 class Lane:
-    """One writer's way to the disk.  `append` takes the lane's lock by itself; `rotate` needs it taken."""
+    """One writer's way to the disk.  `append` takes the lane's lock by itself; `attach` needs it taken."""
 
     __slots__ = (
         "_consent_ms",
@@ -195,12 +195,8 @@ class Lane:
                 or size > self.limit
                 or not self._from_ms <= now_ms < self._until_ms
                 or consent_ms != self._consent_ms
-            ) and self._turn_over(now_ms, consent_ms, size):
-                first = self._seq
-                data = self._records(payloads)
-            if sync and not self._findable:
-                carojournal.rotation.sync_names(self._root)
-                self._findable = True
+            ):
+                return carojournal.rotation.append_next(self, payloads, now_ms, consent_ms, size, sync=sync)
             self._write(data, first + len(payloads), sync=sync)
             return self._segment, first
         finally:
@@ -215,6 +211,9 @@ class Lane:
 
     def _write(self, data: bytes, seq: int, *, sync: bool) -> None:
         """Append *data*, or leave the file as it was; *seq* is the number of the next record."""
+        if sync and not self._findable:
+            carojournal.rotation.sync_names(self._root)
+            self._findable = True
         before = self._size
         self._size = -1  # Until this has succeeded nothing is known; an exception in between makes us look again.
         try:
@@ -255,7 +254,7 @@ class Lane:
         self._forget()
         named = self._read_lock()
         try:
-            self._descriptor = os.open(self._path, _OPEN)
+            self._descriptor = os.open(self._path, OPEN)
         except FileNotFoundError:
             self._previous = (named[0], None, None) if named else None
             return
@@ -274,16 +273,17 @@ class Lane:
             # The lock file is damaged, or somebody put another segment here.
             self._segment, self._created_us, self._consent_ms = named = header
             seq = self._last_seq(self._size)
-            self._name_segment()
+            carojournal.rotation.name_segment(self)
         self._set_span()
         if seq is None:
             if not named:
                 self._segment, self._created_us = self._random(16), now_ms * 1000
-            self.rotate(damaged=True)
+            carojournal.rotation.close_segment(self, damaged=True)
             return
         self._seq = seq + 1
         if self._sealed or not self._is_ours():
-            self.rotate()  # Whoever sealed it died before it was closed; nothing follows a seal.
+            # Whoever sealed it died before it was closed; nothing follows a seal.
+            carojournal.rotation.close_segment(self)
 
     def _catch_up(self) -> bool:
         """Go on behind what another process appended to the segment that is open here; False if it is not that."""
@@ -347,77 +347,3 @@ class Lane:
             self._sealed = _SEAL in data[found[1] : found[2]]
             return found[0]
         return None
-
-    def rotate(self, *, damaged: bool = False) -> None:
-        """Close the lane's segment: rename it into segments/.  Does nothing if the lane has none."""
-        if self._descriptor < 0:
-            return
-        name = carojournal.rotation.closed_name(self._created_us, self._segment, damaged=damaged)
-        target = f"{self._root}/segments/{name}"
-        if os.path.islink(f"{self._root}/segments"):
-            carojournal.root.check_root(self._root)
-        try:
-            os.rename(self._path, target)
-        except FileNotFoundError:
-            os.makedirs(f"{self._root}/segments", 0o700, exist_ok=True)
-            os.rename(self._path, target)
-        previous = (self._segment, None if damaged else self._seq - 1, self._size)
-        self._forget()
-        self._previous = previous
-
-    def _turn_over(self, now_ms: int, consent_ms: int, size: int) -> bool:
-        """Close the segment and start the next one, with room for it; False if the old one may grow to *size* bytes.
-
-        It may where all that is wrong is its size, that not by much, and somebody else is making room at this moment:
-        nobody should wait for that.
-        """
-        fits = (
-            self._descriptor >= 0
-            and self._from_ms <= now_ms < self._until_ms
-            and consent_ms == self._consent_ms
-            and size <= self.limit + self.limit // _OVERTIME
-        )
-        room = carojournal.spool.lock_room(self._root, 1 if fits else carojournal.spool.ROOM_TRIES)
-        if room < 0 and fits:
-            return False
-        first_bytes = size - max(self._size, 0)
-        try:
-            self.rotate()
-            carojournal.rotation.close_idle(self._root, self.number, self.cap_bytes, now_ms, self._random)
-            victims = carojournal.spool.make_room(self._root, self.cap_bytes, self.number, "evicted", first_bytes)
-            self._create(now_ms, consent_ms, [payload for victim in victims for payload in victim.payloads])
-            carojournal.spool.remove(victims)
-        finally:
-            carojournal.spool.unlock_room(room)
-        return True
-
-    def _create(self, now_ms: int, consent_ms: int, losses: list[bytes]) -> None:
-        """Write the first bytes of a segment: header and *losses*; name it in the lock file."""
-        segment = self._random(16)
-        created_us = now_ms * 1000
-        header = carojournal.rotation.encode_header(segment, created_us, self.number, consent_ms, self._previous)
-        data = carojournal.rotation.encode_start(segment, header, losses)
-        self._descriptor = os.open(self._path, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
-        self._size = 0
-        try:
-            self._write(data, 1 + len(losses), sync=False)
-        except (OSError, carojournal.errors.JournalIOError):
-            self._forget()
-            os.unlink(self._path)
-            raise
-        status = os.fstat(self._descriptor)
-        self._segment, self._created_us, self._consent_ms = segment, created_us, consent_ms
-        self._inode, self._device = status.st_ino, status.st_dev
-        self._set_span()
-        self._name_segment()
-
-    def _name_segment(self) -> None:
-        """Write into the lock file which segment the lane has; the header says the same, so failing costs nothing."""
-        text = b"%b %016d %013d" % (self._segment.hex().encode(), self._created_us, self._consent_ms)
-        data = b"%b %08x\n" % (text, crc32(text))
-        try:
-            done = os.pwrite(self._lock, data, 0)
-            if done != len(data):
-                os.pwrite(self._lock, data[done:], done)
-        except OSError:
-            return

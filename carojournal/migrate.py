@@ -16,6 +16,7 @@ from carojournal import deletion, redact, spool
 from carojournal.closed import NO_LANE, encode_closed
 from carojournal.durable import DurableFile
 from carojournal.errors import DamagedData, JournalIOError, SpoolFull
+from carojournal.eviction import Victim
 from carojournal.frame import RECORD_OVERHEAD_BYTES
 from carojournal.identity import open_identity
 from carojournal.migrate_intake import Held, Intake, Report
@@ -92,7 +93,7 @@ def _chunks(held: Held, limit: int, random: "Callable[[int], bytes]") -> list[_C
     return chunks
 
 
-def _make_room(root: str, cap_bytes: int, created_us: int) -> list[spool.Victim] | None:
+def _make_room(root: str, cap_bytes: int, created_us: int) -> list[Victim] | None:
     """Return what must go for a segment of that age, None if that would be something newer than the segment."""
     try:
         victims = spool.make_room(root, cap_bytes, NO_LANE)
@@ -106,7 +107,7 @@ def _store(
     root: str,
     chunk: _Chunk,
     ledger: Ledger,
-    victims: list[spool.Victim],
+    victims: list[Victim],
     random: "Callable[[int], bytes]",
     step: "Callable[[str], object]",
 ) -> None:

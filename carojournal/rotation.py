@@ -1,29 +1,33 @@
 """Where one segment ends and the next begins: names, headers, and lanes that nobody uses any more.
 
 What `lanes` needs only at such a moment, about once in 900 events or six hours; kept apart so that a process that finds
-an open segment does not load it.
+an open segment does not load it.  The same class in another file, hence the look at its attributes.
 """
+# ruff: noqa: SLF001 - see above
 
 import os
 
 import carojournal
 from carojournal.cbor import encode_map
 from carojournal.events import SCHEMA_HASH
-from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, decode_record, encode_record
-from carojournal.lanes import Lane
+from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, crc32, decode_record, encode_record
+from carojournal.lanes import OPEN, Lane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "FORMAT_VERSION",
     "LANE_IDLE_MS_MAX",
     "WRITER",
+    "append_next",
     "close_idle",
+    "close_segment",
     "closed_name",
     "encode_header",
     "encode_start",
+    "name_segment",
     "read_header",
     "sync_names",
 ]
@@ -31,6 +35,7 @@ __all__ = [
 WRITER = "carojournal/0.1.0"
 FORMAT_VERSION = 1
 LANE_IDLE_MS_MAX = 600_000  # A lane that contention opened stops counting as full soon after.
+_OVERTIME = 4  # A segment may outgrow its limit by this fraction while somebody else makes room.
 
 
 def closed_name(created_us: int, segment: bytes, *, damaged: bool = False) -> str:
@@ -81,6 +86,88 @@ def read_header(data: bytes) -> tuple[bytes, int, int] | None:
     return segment, created, consent
 
 
+def append_next(
+    lane: Lane, payloads: "Sequence[bytes]", now_ms: int, consent_ms: int, size: int, *, sync: bool
+) -> tuple[bytes, int]:
+    """Do what `Lane.append` says where the segment is at its end: write *payloads* into the next one.
+
+    Into the same, up to *size* bytes, where all that is wrong is its size, that not by much, and somebody else is
+    making room at this moment: nobody should wait for that.  The lock for making room is held until the records are
+    written: they may be more than what the lane counts for, and whoever makes room next must see them.
+    """
+    fits = (
+        lane._descriptor >= 0
+        and lane._from_ms <= now_ms < lane._until_ms
+        and consent_ms == lane._consent_ms
+        and size <= lane.limit + lane.limit // _OVERTIME
+    )
+    room = carojournal.spool.lock_room(lane._root, 1 if fits else carojournal.spool.ROOM_TRIES)
+    try:
+        if room >= 0 or not fits:
+            first_bytes = size - max(lane._size, 0)
+            close_segment(lane)
+            close_idle(lane._root, lane.number, lane.cap_bytes, now_ms, lane._random)
+            victims = carojournal.spool.make_room(lane._root, lane.cap_bytes, lane.number, first_bytes)
+            _create(lane, now_ms, consent_ms, [payload for victim in victims for payload in victim.payloads])
+            carojournal.spool.remove(victims)
+        first = lane._seq
+        lane._write(lane._records(payloads), first + len(payloads), sync=sync)
+    finally:
+        carojournal.spool.unlock_room(room)
+    return lane._segment, first
+
+
+def close_segment(lane: Lane, *, damaged: bool = False) -> None:
+    """Close the segment of *lane*, whose lock is held: rename it into segments/.  Does nothing if the lane has none."""
+    if lane._descriptor < 0:
+        return
+    name = closed_name(lane._created_us, lane._segment, damaged=damaged)
+    target = f"{lane._root}/segments/{name}"
+    if os.path.islink(f"{lane._root}/segments"):
+        carojournal.root.check_root(lane._root)
+    try:
+        os.rename(lane._path, target)
+    except FileNotFoundError:
+        os.makedirs(f"{lane._root}/segments", 0o700, exist_ok=True)
+        os.rename(lane._path, target)
+    previous = (lane._segment, None if damaged else lane._seq - 1, lane._size)
+    lane._forget()
+    lane._previous = previous
+
+
+def _create(lane: Lane, now_ms: int, consent_ms: int, losses: list[bytes]) -> None:
+    """Write the first bytes of a segment: header and *losses*; name it in the lock file."""
+    segment = lane._random(16)
+    created_us = now_ms * 1000
+    header = encode_header(segment, created_us, lane.number, consent_ms, lane._previous)
+    data = encode_start(segment, header, losses)
+    lane._descriptor = os.open(lane._path, OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+    lane._size = 0
+    try:
+        lane._write(data, 1 + len(losses), sync=False)
+    except (OSError, carojournal.errors.JournalIOError):
+        lane._forget()
+        os.unlink(lane._path)
+        raise
+    status = os.fstat(lane._descriptor)
+    lane._segment, lane._created_us, lane._consent_ms = segment, created_us, consent_ms
+    lane._inode, lane._device = status.st_ino, status.st_dev
+    lane._set_span()
+    name_segment(lane)
+
+
+def name_segment(lane: Lane) -> None:
+    """Write into the lock file which segment *lane* has; the header says the same, so failing costs nothing."""
+    text = b"%b %016d %013d" % (lane._segment.hex().encode(), lane._created_us, lane._consent_ms)
+    data = b"%b %08x\n" % (text, crc32(text))
+    try:
+        done = os.pwrite(lane._lock, data, 0)
+        if done != len(data):
+            os.pwrite(lane._lock, data[done:], done)
+    except OSError:
+        return
+
+
 def close_idle(root: str, number: int, cap_bytes: int, now_ms: int, random: "Callable[[int], bytes]") -> None:
     """Close the segments of lanes other than *number* that nobody has written to for a while.
 
@@ -105,7 +192,7 @@ def close_idle(root: str, number: int, cap_bytes: int, now_ms: int, random: "Cal
             try:
                 if other.acquire():
                     other.attach(now_ms)
-                    other.rotate()
+                    close_segment(other)
             finally:
                 other.close()
         except (carojournal.errors.LaneLost, OSError):

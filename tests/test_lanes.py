@@ -13,7 +13,7 @@ import pytest
 import segments_by_hand as by_hand
 from counted import interrupted
 
-from carojournal import Journal, drops, lanes, policy
+from carojournal import Journal, drops, lanes, policy, rotation
 from carojournal import journal as module
 from carojournal.errors import JournalBusy
 from carojournal.reader import JournalReader
@@ -35,7 +35,7 @@ def test_rotation_by_another_process_goes_unnoticed(journal, root, clock):
     lane = lanes.Lane(root, 0, policy.CAP_BYTES_DEFAULT, os.urandom)
     assert lane.acquire()
     lane.attach(clock.now_ms)
-    lane.rotate()
+    rotation.close_segment(lane)
     lane.release()
     lane.close()
     assert not os.path.exists(f"{root}/lanes/0.seg")

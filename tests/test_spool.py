@@ -237,6 +237,50 @@ def test_who_makes_room_holds_the_lock_until_the_files_are_gone(small, root, clo
     spool.unlock_room(room)
 
 
+def test_who_starts_a_segment_holds_the_lock_until_its_first_records_are_written(
+    small, root, clock, generated, monkeypatch
+):
+    """They may be more than a lane counts for: whoever makes room next must see them."""
+    fill(small, clock, 1, generated)
+    write, held = os.write, []
+
+    def looked(descriptor, data):
+        held.append((len(data), spool.lock_room(root, 1) == -1))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(lanes.os, "write", looked)
+    events = [("command_generated", generated)] * 500
+    small.append_many(events)
+    monkeypatch.undo()
+    assert [locked for _, locked in held] == [True, True], "the header, then the records"
+    assert held[1][0] > policy.segment_limit(CAP, 0)
+
+
+def test_a_lock_that_cannot_be_given_back_costs_no_event(small, root, clock, generated, monkeypatch):
+    """The event is written by then: to call it dropped would count it twice."""
+    flock, close, failed = spool.flock, os.close, []
+
+    def fails(descriptor, operation):
+        if operation == spool.LOCK_UN:
+            failed.append(descriptor)
+            raise OSError(errno.EIO, "Input/output error")
+        flock(descriptor, operation)
+
+    def fails_too(descriptor):
+        close(descriptor)
+        if failed and descriptor == failed[-1]:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(spool, "flock", fails)
+    monkeypatch.setattr(spool.os, "close", fails_too)
+    fill(small, clock, 500, generated)
+    monkeypatch.undo()
+    monkeypatch.setattr(policy, "resolve", bounded(CAP))
+    assert len(failed) > 2
+    assert small.stats["dropped"] == 0
+    assert len(by_hand.events(root)) == 500
+
+
 def test_a_host_goes_on_while_somebody_who_makes_room_is_stopped(small, root, clock, generated, monkeypatch):
     monkeypatch.setattr(spool.time, "sleep", lambda _: None)
     fill(small, clock, 1, generated)

@@ -11,7 +11,7 @@ from carobatch.compact import compact
 from carobatch.http import Reply
 from carobatch.store import PackedStore
 from carobatch.upload import Upload
-from carojournal import deletion, held, policy, sent, spool
+from carojournal import deletion, eviction, held, policy, sent, spool
 from carojournal.recovery import verify
 
 
@@ -233,7 +233,7 @@ def test_an_intent_spares_its_segments_from_eviction(root, clock, receiver):
     with consented(root, clock) as journal:
         journal.append("session_end", session_duration_ms=1)
     [first] = names(root, "segments")
-    assert bytes.fromhex(first[17:49]) in spool.in_flight(root)
+    assert bytes.fromhex(first[17:49]) in eviction.in_flight(root)
 
 
 def test_open_lanes_are_not_read(root, clock, receiver):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from carobatch.deliveries import list_removed
 from carobatch.receipt import RECEIPT_BYTES_MAX, intersect, parse_receipt, union
-from carojournal import spool
 from carojournal.errors import DamagedData, JournalUnavailable
+from carojournal.eviction import in_flight
 
 if TYPE_CHECKING:
     from carobatch.ledger import Ledger, Runs
@@ -106,7 +106,7 @@ def _is_named(segment: bytes, outbox: bytes) -> bool:
 def reclaim(store: "PackedStore", ledger: "Ledger") -> tuple[int, int]:
     """Remove packed files that are confirmed whole; return (files, bytes).  The caller holds batch.lock."""
     acks = ledger.acks()
-    sending = spool.in_flight(store.root)
+    sending = in_flight(store.root)
     going = []
     for inventory in store.inventories([]):
         if any(_is_named(row["segment"], sending) for row in inventory.sections):  # type: ignore[arg-type]

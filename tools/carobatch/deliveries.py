@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from carobatch.noting import ReadFile, state_of
 from carobatch.receipt import intersect, union
 from carobatch.spared import spared
-from carojournal import held, sent, spool
+from carojournal import held, sent
 from carojournal.closed import encode_closed
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalIOError
+from carojournal.eviction import in_flight
 from carojournal.packed import read_inventory
 from carojournal.rotation import closed_name
 from carojournal.scan import scan
@@ -88,7 +89,7 @@ def reclaim(reader: "NotingReader", done: Accounted, *, whole: bool = True) -> t
     Not *whole*: only those that *reader* has read, without a new listing.
     """
     root = reader.root
-    named = spool.in_flight(root)
+    named = in_flight(root)
     files: dict[str, ReadFile] = {}
     seen: set[str] = set()
     # A copy: another thread may be reading on.

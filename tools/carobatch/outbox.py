@@ -4,7 +4,7 @@
     settle     receipt durable -> the intent moves to sent/ in one rename
     discard    the intent goes; its events are pending again
 
-While an intent stands in outbox/, a host that makes room spares the segments that it names (`spool.in_flight`).
+While an intent stands in outbox/, a host that makes room spares the segments that it names (`eviction.in_flight`).
 """
 
 import contextlib

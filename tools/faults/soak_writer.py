@@ -23,6 +23,7 @@ sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *up) fo
 from bench.batch_workload import drawn  # noqa: E402
 from carojournal import Collector, Journal, spool  # noqa: E402
 from carojournal.cbordecode import decode  # noqa: E402
+from carojournal.eviction import Victim  # noqa: E402
 from carojournal.lanes import Lane  # noqa: E402
 from faults.soak_log import RunLog  # noqa: E402
 
@@ -76,7 +77,7 @@ def _log_evictions(log: RunLog) -> None:
     """Let *log* name the events of every file that is removed to make room."""
     remove = spool.remove
 
-    def logged(victims: list[spool.Victim]) -> None:
+    def logged(victims: list[Victim]) -> None:
         remove(victims)
         for payload in (payload for victim in victims for payload in victim.payloads):
             loss: dict[str, Any] = decode(payload)

@@ -1,0 +1,157 @@
+"""Which files go first when the spool is full, and the loss records that say what went with them.
+
+Oldest first, packed before closed of the same age, never what a batch in the outbox names.  A segment that is evicted
+may itself hold loss records; their sums travel on in `carried`, so that no loss is ever forgotten.
+
+What receipts account for is not lost.  A file of which every event was delivered goes first, under the reason
+`delivered`; of one that was delivered in part the record counts the others, and what arrived stands in its `carried`.
+
+A segment of which a crash left two copies goes with both of them: a loss that is told twice counts once only as long as
+both records stand.
+"""
+
+import os
+
+import carojournal
+from carojournal.errors import SpoolFull
+from carojournal.root import open_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carojournal.delivered import Delivered
+
+__all__ = ["EVICTED", "Victim", "choose", "in_flight"]
+
+EVICTED = "evicted"  # The reason in the loss records.
+
+
+class Victim:
+    """A file that must go, and the loss records (payloads) that say what went with it."""
+
+    __slots__ = ("path", "payloads", "size")
+
+    def __init__(self, path: str, size: int, payloads: list[bytes]) -> None:
+        self.path = path
+        self.size = size
+        self.payloads = payloads
+
+
+def choose(
+    root: str,
+    total: int,
+    cap_bytes: int,
+    candidates: "list[tuple[str, bool, str, str, int]]",
+    opened: "list[tuple[str, str]]",
+) -> list[Victim]:
+    """Return what must go so that *total* bytes become *cap_bytes* at most.
+
+    *candidates* are (creation time as in the name, closed and not packed, name, folder, bytes), *opened* (folder, name)
+    the lanes' files.  Raises SpoolFull if all that may go would not suffice.
+    """
+    victims: list[Victim] = []
+    named, gone, delivered = in_flight(root), set[bytes](), carojournal.delivered.Delivered(root)
+    left = sorted(candidates)
+    left.sort(key=lambda one: not _is_delivered(os.path.join(root, one[3], one[2]), delivered))
+    for at, (_, _, name, folder, size) in enumerate(left):
+        others = [*opened, *((place, other) for _, _, other, place, _ in left if other != name)]
+        victim = _victim(root, (folder, name, size), named, gone, delivered, others)
+        if victim is not None:
+            total -= size
+            victims.append(victim)
+        if total <= cap_bytes:
+            left = left[at + 1 :]
+            break
+    if total > cap_bytes:
+        raise SpoolFull("make room in", root, None, "nothing may be evicted")
+    return [*victims, *_copies(root, left, gone)]
+
+
+def _is_delivered(path: str, delivered: "Delivered") -> bool:
+    """Tell whether receipts account for every event of the file: it goes first, since nobody misses it."""
+    held = carojournal.held
+    try:
+        if not delivered.names(bytes.fromhex(os.path.basename(path)[17:49])):
+            return False
+        return all(delivered.count(loss[0], loss[1], loss[2]) >= loss[3] for loss in held.describe(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _victim(
+    root: str,
+    file: tuple[str, str, int],
+    named: bytes,
+    gone: set[bytes],
+    delivered: "Delivered",
+    others: "list[tuple[str, str]]",
+) -> "Victim | None":
+    """Return *file* (folder, name, bytes) as a victim, None if it must stay.
+
+    *gone* are the segments that go, of which each counts once; *others* (folder, name) are the files besides.
+    """
+    held = carojournal.held
+    folder, name, size = file
+    path = os.path.join(root, folder, name)
+    try:
+        losses = held.describe(path)
+        if any(segment in named or segment.hex().encode() in named for segment, *_ in losses):
+            return None
+        payloads: list[bytes] = []
+        known = b""
+        for segment, first, last, events, carried in losses:
+            if segment in gone:
+                continue
+            gone.add(segment)
+            if carried:
+                predecessors = carojournal.predecessors
+                known = known or predecessors.heads(root, others)
+                payloads += predecessors.take_asked_for(path, segment, carried, known)
+            share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
+            arrived = min(events, delivered.count(segment, first, last)) if delivered.names(segment) else 0
+            if arrived and arrived == events:
+                payloads.append(held.encode_loss(held.DELIVERED, segment, first, last, events, share, carried))
+                continue
+            if arrived:
+                sums = carried.setdefault(held.DELIVERED, [0, 0, 0])
+                sums[1] += arrived
+            payloads.append(held.encode_loss(EVICTED, segment, first, last, events - arrived, share, carried))
+    except OSError:
+        return None
+    return Victim(path, size, payloads)
+
+
+def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[bytes]) -> list[Victim]:
+    """Return the files among *left* that hold nothing but segments which go anyway: what a killed `compact` left."""
+    held = carojournal.held
+    found = []
+    for _, is_closed, name, folder, size in left:
+        path = os.path.join(root, folder, name)
+        try:
+            segments = {bytes.fromhex(name[17:49])} if is_closed else {loss[0] for loss in held.describe(path)}
+        except (OSError, ValueError):
+            continue
+        if segments and segments <= gone:
+            found.append(Victim(path, size, []))
+    return found
+
+
+def in_flight(root: str) -> bytes:
+    """Return the outbox's bytes: a segment whose uuid occurs in them, raw or as text, belongs to a batch under way.
+
+    What can be read by nobody names nothing; raises OSError where it is descriptors that are lacking at this moment.
+    """
+    found = b""
+    try:
+        names = os.listdir(os.path.join(root, "outbox"))
+    except OSError as error:
+        if carojournal.drops.drop_reason(error) == "descriptors":
+            raise
+        return found
+    for name in names:
+        try:
+            with open(open_file(os.path.join(root, "outbox", name)), "rb") as file:
+                found += file.read()
+        except OSError as error:
+            if carojournal.drops.drop_reason(error) == "descriptors":
+                raise
+    return found

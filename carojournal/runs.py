@@ -1,0 +1,57 @@
+"""Runs that span processes, and generations that a host names itself: what `journal.Journal` loads when it meets one.
+
+The same class in another file, hence the look at its attributes: a first event should not pay for this part.
+"""
+# ruff: noqa: SLF001 - see above
+
+import carojournal
+from carojournal.redact import GENERATION_MAX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carojournal.journal import Journal
+
+__all__ = ["continue_run", "issue_run", "ordinal_of"]
+
+
+def issue_run(journal: "Journal") -> str:
+    """Do what `Journal.issue_run` says."""
+    now_ms = journal._clock() // 1_000_000
+    journal._refresh(now_ms)
+    return carojournal.identity.open_identity(journal.root, now_ms, journal._random).issue_run(now_ms).hex()
+
+
+def continue_run(journal: "Journal", given: bytes, now_ms: int) -> bytes:
+    """Return today's id of the run that another process was given as *given*.  Raises EventRefused, OSError."""
+    identity = carojournal.identity.open_identity(journal.root, now_ms, journal._random)
+    run = carojournal.identity.run_on(identity.secret, given, now_ms)
+    if run is None:
+        refusal = ("session_start", "run_id", "foreign_id")
+        carojournal.tally.count_refusals(journal, (refusal,))
+        raise carojournal.errors.EventRefused((refusal,))
+    return run
+
+
+def ordinal_of(journal: "Journal", event: str, given: object) -> int:
+    """Return the ordinal of the generation that the host calls *given*: an ordinal or a UUID of its own."""
+    if type(given) is int and 0 < given <= GENERATION_MAX:
+        journal._generation = max(journal._generation, given)
+        return given
+    digits = _uuid_digits(given)
+    if not digits or journal._given_run is not None:
+        # Another process of this run cannot know which ordinal this one chose: only ordinals span processes.
+        reason = "range" if type(given) is int else "foreign_id"
+        carojournal.tally.count_refusals(journal, ((event, "generation", reason),))
+        return 0
+    if digits not in journal._generations and len(journal._generations) < GENERATION_MAX:
+        journal._generations[digits] = journal.new_generation()
+    return journal._generations.get(digits, 0)
+
+
+def _uuid_digits(given: object) -> str:
+    """Return the 32 hexadecimal digits of a UUID, as text or as a `uuid.UUID`; "" for anything else."""
+    name = str(given) if type(given) is str or type(given).__module__ == "uuid" else ""
+    digits = name.replace("-", "")
+    if len(name) not in (32, 36) or len(digits) != 32 or digits.strip("0123456789abcdefABCDEF"):
+        return ""
+    return digits
