@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import bagit
+import cbor2
 import pytest
 from carobatch_journals import DAY_MS, events_of, fill, journal_at, squeezed
 
@@ -188,6 +189,22 @@ def test_a_damaged_packed_file_is_left_out_said_and_no_success(filled, root, clo
     assert first in output.err
     assert found["events"] == 30
     assert [row["reason"] for row in found["missing"]] == ["damaged"]
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("verb", [["export", "-o"], ["compact", "--idle", "0", "--dir"]])
+def test_what_went_into_quarantine_on_the_way_is_said(verb, root, tmp_path, capsys):
+    folder = Path(root, "segments")
+    [path] = [folder / name for name in sorted(os.listdir(folder))[:1]]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert main([*verb, str(tmp_path) if verb[0] == "export" else root]) == 65
+    said = capsys.readouterr().err
+    [kept] = os.listdir(os.path.join(root, "quarantine"))
+    [lost] = cbor2.loads(Path(root, "quarantine", kept).read_bytes())["damaged"]
+    assert f"0 events refused, {len(lost['data'])} B damaged" in said
+    assert "quarantine" in said
 
 
 def test_what_older_rules_let_through_is_checked_again(filled, root, tmp_path, capsys, monkeypatch):

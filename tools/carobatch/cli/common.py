@@ -5,15 +5,16 @@ import os
 from typing import TYPE_CHECKING
 
 from carojournal import policy
-from carojournal.cli.output import say
+from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.config import CHANNEL
 from carojournal.errors import JournalOff
 from carojournal.root import check_root
 
 if TYPE_CHECKING:
+    from carobatch.compact import Compaction
     from carobatch.store import PackedStore
 
-__all__ = ["DIR_OPTION", "is_made", "journal_root", "open_store", "refuse_off", "say_problems"]
+__all__ = ["DIR_OPTION", "is_made", "journal_root", "open_store", "refuse_off", "say_compaction", "say_problems"]
 
 DIR_OPTION: dict[str, object] = {"help": "the journal's directory (default: $CAROJOURNAL_DIR, else caro's own)"}
 
@@ -61,3 +62,12 @@ def say_problems(problems: list[tuple[str, str]]) -> None:
     """Say on standard error what was found (path, reason) and left as it was."""
     for path, reason in problems:
         say(f"{path}: {reason}", "carobatch")
+
+
+def say_compaction(done: "Compaction") -> bool:
+    """Say on standard error what of the journal could not be packed as it was; return whether there was any."""
+    say_problems(done.problems)
+    if done.refused or done.damaged_bytes:
+        refused, damaged = count_text(done.refused, "event"), bytes_text(done.damaged_bytes)
+        say(f"put into quarantine and named in what is packed: {refused} refused, {damaged} damaged", "carobatch")
+    return bool(done.problems or done.refused or done.damaged_bytes)

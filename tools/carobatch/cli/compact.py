@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, refuse_off, say_problems
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, refuse_off, say_compaction
 from carobatch.compact import IDLE_MS
 from carojournal import locks, zstd
 from carojournal.cli.exits import DAMAGED
@@ -53,8 +53,7 @@ def compact(
         done = run(root, open_store(root, level), time.time_ns() // 1_000_000, int(idle * 1000))
         seconds = time.perf_counter() - start
     _report(done, seconds, json=json)
-    say_problems(done.problems)
-    return DAMAGED if done.problems or done.refused or done.damaged_bytes else 0
+    return DAMAGED if say_compaction(done) else 0
 
 
 def _report(done: "Compaction | None", seconds: float, *, json: bool) -> None:
@@ -81,5 +80,3 @@ def _report(done: "Compaction | None", seconds: float, *, json: bool) -> None:
         print(f"{count_text(done.merged, 'small file')} merged")
     if done.busy:
         print(f"{count_text(done.busy, 'lane')} busy, left for the next run")
-    if done.refused or done.damaged_bytes:
-        print(f"quarantined: {count_text(done.refused, 'event')} refused, {bytes_text(done.damaged_bytes)} damaged")

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, refuse_off, say_problems
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, refuse_off, say_compaction, say_problems
 from carojournal import locks
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, is_terminal, say
@@ -118,7 +118,7 @@ def _bundle(
     keys = age.parse_recipients(recipients) if recipients else []
     store, ledger = open_store(root), Ledger(root)
     done = compact(root, store, now_ms, 0)
-    say_problems(done.problems)
+    was_damaged = say_compaction(done)
     journal = open_identity(root, now_ms, os.urandom).journal
     bad: frozenset[str] = frozenset()
     inside = is_folder(output)
@@ -126,7 +126,7 @@ def _bundle(
         plan = plan_export(store, ledger, journal, window, signer, bad)
         if plan is None:
             say("nothing to export", "carobatch")
-            return DAMAGED if bad or done.problems else 0
+            return DAMAGED if bad or was_damaged else 0
         path = os.path.join(output, plan.name + bundle.SUFFIX) if inside else output
         path += ".age" if keys and not path.endswith(".age") else ""
         _remove_abandoned(path, plan.name if inside else "")
@@ -155,9 +155,8 @@ def _bundle(
     for written in paths:
         print(written)
     say(f"{count_text(plan.events, 'event')} in {bytes_text(size)}; nothing was removed here", "carobatch")
-    problems = [*plan.problems]
-    say_problems([problem for problem in problems if problem not in done.problems])
-    return DAMAGED if bad or problems or done.problems or done.refused or done.damaged_bytes else 0
+    say_problems([problem for problem in plan.problems if problem not in done.problems])
+    return DAMAGED if bad or plan.problems or was_damaged else 0
 
 
 def _remove_abandoned(path: str, name: str) -> None:

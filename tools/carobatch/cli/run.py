@@ -5,7 +5,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, say_problems
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, say_compaction
 from carojournal import policy
 from carojournal.cli.exits import CONFIG, RETRY, UNAVAILABLE
 from carojournal.cli.output import say
@@ -89,8 +89,7 @@ def _run(root: str, now_ms: int) -> int:
     if found.mode != "off" and _pack_is_due(root, found.cap_bytes, now_ms):
         from carobatch.compact import IDLE_MS, compact
 
-        done = compact(root, open_store(root), now_ms, IDLE_MS)
-        say_problems(done.problems)
+        say_compaction(compact(root, open_store(root), now_ms, IDLE_MS))
     if found.mode == "off":
         return 0 if outcome is None or outcome.kind == "denied" else RETRY
     return _report(root, outcome, found)
