@@ -1,6 +1,7 @@
 """Fixtures: an isolated home, a journal root in it, and a clock that stands until it is moved."""
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -73,3 +74,19 @@ def tree(tmp_path):
     for folder in ("lanes", "segments", "packed"):
         (tmp_path / folder).mkdir()
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def worth_an_index(tmp_path_factory):
+    """A journal that is just worth an index; not to be changed."""
+    from full_journals import fill
+
+    root = str(tmp_path_factory.mktemp("some") / "journal")
+    fill(root, 900_000)
+    return root
+
+
+@pytest.fixture
+def small(worth_an_index, tmp_path):
+    """A copy of it that a test may change."""
+    return shutil.copytree(worth_an_index, str(tmp_path / "journal"))

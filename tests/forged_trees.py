@@ -5,13 +5,18 @@ from forge import NOON_US
 
 from carojournal import packed, packed_write, zstd
 
-__all__ = ["put", "put_lane", "put_packed"]
+__all__ = ["put", "put_identity", "put_lane", "put_packed"]
 
 
 def put(tree, segment, payloads, mark="", **keywords):
     path = forge.closed_path(tree, segment, keywords.get("created_us", NOON_US), mark)
     path.write_bytes(forge.segment_bytes(segment, payloads, **keywords))
     return path
+
+
+def put_identity(tree, *lines):
+    text = b"".join(b"\n%b %08x\n" % (line, forge.zlib.crc32(line)) for line in lines)
+    (tree / "journal").write_bytes(text)
 
 
 def put_lane(tree, segment, payloads, lane=0, **keywords):

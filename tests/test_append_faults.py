@@ -164,6 +164,7 @@ def start_writer():
         os._exit(1)
 
 
+@pytest.mark.timeout(1_200)  # A minute on an idle machine; the guard is against a hang, not against a busy one.
 def test_random_kills_over_concurrent_writers_lose_nothing_acknowledged(home, root):
     """1,000 times kill -9 over eight writers: whatever was acknowledged is there.  The long run is in tools/faults."""
     kills = 1_000

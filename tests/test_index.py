@@ -1,7 +1,6 @@
 """The index: small, incremental, never trusted, never in the way."""
 
 import os
-import shutil
 import sqlite3
 import stat
 import subprocess
@@ -11,27 +10,16 @@ import pytest
 from carobatch_journals import close_lanes
 from conftest import Clock
 from full_journals import FULL_BYTES, by_hand, bytes_below, fill, session
+from indexed_journals import QUERIES, add_one, both_ways, identities, opened, place, stored_blocks
 
 from carobatch.compact import compact
 from carobatch.store import PackedStore
 from carojournal import Journal, index, index_build
 from carojournal.filters import parse_filters
 from carojournal.index import INDEX, open_index, rebuild
-from carojournal.index_rows import Block
 from carojournal.query import Query
 from carojournal.reader import JournalReader
 from carojournal.selection import newest, ordered
-
-QUERIES = [
-    parse_filters(words)
-    for words in (
-        ["event=error_occurred"],
-        ["risk_level=high", "backend_used=mlx"],
-        ["event=session_start"],
-        ["inference_time_ms=17"],
-        ["output_token_count=1"],
-    )
-]
 
 
 @pytest.fixture(scope="module")
@@ -40,57 +28,6 @@ def full(tmp_path_factory):
     root = str(tmp_path_factory.mktemp("full") / "journal")
     fill(root, FULL_BYTES)
     return root
-
-
-@pytest.fixture(scope="module")
-def some(tmp_path_factory):
-    """A journal that is just worth an index; not to be changed."""
-    root = str(tmp_path_factory.mktemp("some") / "journal")
-    fill(root, 900_000)
-    return root
-
-
-@pytest.fixture
-def small(some, tmp_path):
-    """A copy of it that a test may change."""
-    return shutil.copytree(some, str(tmp_path / "journal"))
-
-
-def opened(root, **options):
-    return open_index(root, JournalReader(root).segments(), **options)
-
-
-def place(root):
-    return os.path.join(root, INDEX)
-
-
-def identities(records):
-    return [(record.segment, record.seq) for record in records]
-
-
-def stored_blocks(root):
-    with sqlite3.connect(place(root)) as connection:
-        columns = "block.offset, block.size, first_seq, first_ms, last_ms, counts, runs"
-        query = f"SELECT {columns} FROM block JOIN file ON file.id = block.file ORDER BY first_ms, block.offset"
-        return [Block.of_row(row) for row in connection.execute(query)]
-
-
-def add_one(root):
-    """Record one more event, in the lane that is open."""
-    clock = Clock(by_hand(root)[-1][0])
-    with Journal.open(root, clock=clock, environ={"HOME": "/nonexistent"}, admin="/nonexistent") as journal:
-        assert journal.record("session_end", session_duration_ms=77)
-
-
-def both_ways(root):
-    """Assert that every query finds the same with and without the index; return the index."""
-    found = opened(root)
-    assert found is not None
-    for query in QUERIES:
-        with_index, without = JournalReader(root), JournalReader(root)
-        assert identities(ordered(with_index, query, found)) == identities(ordered(without, query))
-        assert identities(newest(with_index, query, 9, found)) == identities(newest(without, query, 9))
-    return found
 
 
 def test_a_full_journal_takes_less_than_two_percent(full):
@@ -167,148 +104,6 @@ def test_growing_in_steps_ends_where_building_at_once_does(tmp_path, step):
     assert stored_blocks(root) == [block for entry in grown._entries for block in entry.blocks]
     fresh = rebuild(root, JournalReader(root).segments())
     assert [entry.blocks for entry in fresh._entries] == [entry.blocks for entry in grown._entries]
-
-
-def damaged_database(path):
-    with open(path, "r+b") as file:
-        file.seek(2_000)
-        file.write(b"\xff" * 3_000)
-
-
-def cut_database(path):
-    os.truncate(path, os.path.getsize(path) // 2)
-
-
-def empty_database(path):
-    os.truncate(path, 0)
-
-
-def foreign_database(path):
-    os.unlink(path)
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE other(x)")
-
-
-def newer_layout(path):
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {index.LAYOUT + 1}")
-
-
-def other_schema(path):
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE about SET schema = ?", (b"other",))
-
-
-def no_key(path):
-    with open(path, "rb") as file:
-        data = file.read()
-    assert data.count(b"(id INTEGER PRIMARY KEY") == 1
-    with open(path, "wb") as file:
-        file.write(data.replace(b"(id INTEGER PRIMARY KEY", b"(id INTEGER PRIMARX KEY"))
-
-
-def no_database(path):
-    with open(path, "wb") as file:
-        file.write(b"hello" * 1_000)
-
-
-def link(path):
-    os.rename(path, f"{path}.elsewhere")
-    os.symlink(f"{path}.elsewhere", path)
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        damaged_database,
-        cut_database,
-        empty_database,
-        foreign_database,
-        newer_layout,
-        other_schema,
-        no_key,
-        no_database,
-        link,
-    ],
-)
-def test_any_doubt_builds_it_anew(small, spoil):
-    both_ways(small)
-    spoil(place(small))
-    found = both_ways(small)
-    assert found.bytes_read >= bytes_below(small) - 500
-    assert not os.path.islink(place(small))
-    again = opened(small)
-    assert again.bytes_read == 0
-
-
-def replaced(path, data):
-    os.unlink(path)
-    with open(path, "wb") as file:
-        file.write(data)
-
-
-def flipped(path, data):
-    with open(path, "r+b") as file:
-        file.seek(len(data) // 2)
-        file.write(bytes([data[len(data) // 2] ^ 1]))
-
-
-def shortened(path, data):
-    os.truncate(path, len(data) - 1_000)
-
-
-def lengthened(path, data):
-    with open(path, "ab") as file:
-        file.write(data[-300:])
-
-
-@pytest.mark.parametrize("change", [replaced, flipped, shortened, lengthened])
-def test_a_file_that_does_not_fit_its_row_is_read_again(small, change):
-    both_ways(small)
-    name = sorted(os.listdir(os.path.join(small, "segments")))[2]
-    path = os.path.join(small, "segments", name)
-    with open(path, "rb") as file:
-        data = file.read()
-    change(path, data)
-    os.utime(path, ns=(1, 1))
-    found = opened(small)
-    assert found.bytes_read >= len(data) // 2
-    both_ways(small)
-
-
-def test_a_segment_that_was_moved_or_evicted_costs_no_reading(small):
-    both_ways(small)
-    close_lanes(small)
-    os.unlink(os.path.join(small, "segments", min(os.listdir(os.path.join(small, "segments")))))
-    found = both_ways(small)
-    assert found.bytes_read == 0
-    assert found.rows[0] == len([info for info in JournalReader(small).segments() if info.size >= 16_384])
-
-
-def test_a_file_with_damage_has_no_row_and_its_damage_is_seen_each_time(small):
-    name = sorted(os.listdir(os.path.join(small, "segments")))[2]
-    path = os.path.join(small, "segments", name)
-    with open(path, "rb") as file:
-        flipped(path, file.read())
-    for _ in range(2):
-        found = opened(small)
-        reader = JournalReader(small)
-        list(ordered(reader, QUERIES[0], found))
-        assert [finding.path for finding in reader.damage] == [path]
-
-
-def test_a_block_whose_bytes_changed_after_the_check_is_read_as_a_whole_segment(small):
-    found = opened(small)
-    expected = identities(ordered(JournalReader(small), QUERIES[2]))
-    name = sorted(os.listdir(os.path.join(small, "segments")))[2]
-    path = os.path.join(small, "segments", name)
-    with open(path, "rb") as file:
-        flipped(path, file.read())
-    reader = JournalReader(small)
-    left = identities(ordered(reader, QUERIES[2], found))
-    assert left == identities(ordered(JournalReader(small), QUERIES[2]))
-    assert len(expected) - 1 <= len(left) <= len(expected)
-    assert [finding.path for finding in reader.damage] == [path]
 
 
 def test_packed_files_have_one_row_each(small):

@@ -7,14 +7,13 @@ import random
 import forge
 import pytest
 from forge import NOON_US
+from forged_trees import put, put_identity, put_lane, put_packed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_reader import put, put_lane, put_packed
 from test_scan import edited, edits
 
 from carobatch.ledger import Ledger
 from carojournal import Journal
-from carojournal.identity import line
 from carojournal.recovery import (
     CLEAN,
     DAMAGED,
@@ -34,12 +33,10 @@ PAYLOADS = [forge.event(1), forge.event(2, generation=3), forge.event(99_000)]
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tree):
     """An empty journal: its folders and an identity file."""
-    for folder in ("lanes", "segments", "packed"):
-        (tmp_path / folder).mkdir()
-    identity(tmp_path, b"carojournal 1")
-    return tmp_path
+    put_identity(tree, b"carojournal 1")
+    return tree
 
 
 def reasons(report):
@@ -52,11 +49,6 @@ def put_pair(tree, *, sealed=False):
     size = path.stat().st_size
     put(tree, B, [forge.event(5)], created_us=NOON_US + 1, previous=[A, len(PAYLOADS) + sealed, size])
     return path
-
-
-def identity(tree, *lines):
-    text = b"".join(b"\n%b %08x\n" % (line, forge.zlib.crc32(line)) for line in lines)
-    (tree / "journal").write_bytes(text)
 
 
 def test_missing_journal_is_clean_and_not_made(tmp_path):
@@ -241,20 +233,20 @@ def test_what_an_importer_has_confirmed_is_accounted_for(tree):
 
 def test_what_a_killed_clearing_has_left_misses_nothing(tree):
     put_pair(tree).unlink()
-    identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS + 1_000))
+    put_identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS + 1_000))
     assert verify(str(tree)).exit_code == CLEAN
 
 
 def test_clearing_accounts_for_what_came_before_it_in_the_lane(tree):
     put_pair(tree).unlink()
-    identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS))
+    put_identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS))
     assert verify(str(tree)).exit_code == CLEAN
 
 
 def test_clearing_does_not_account_for_what_was_lost_after_it(tree):
     put_pair(tree).unlink()
     put(tree, C, [], created_us=NOON_US - 5_000)
-    identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS - 60_000))
+    put_identity(tree, b"carojournal 1", b"cleared %d" % (NOON_MS - 60_000))
     assert verify(str(tree)).exit_code == GAPS
 
 
@@ -296,81 +288,6 @@ def test_torn_tail_that_is_being_written_is_no_finding(tree):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert verify(str(tree)).exit_code == CLEAN
     assert verify(str(tree)).exit_code == TORN
-
-
-# The small files.
-
-
-def test_damaged_lines_of_the_small_files_are_named(journal, root):
-    journal.append("error_occurred", error_category="config_error")
-    expected = {}
-    for name, at, start, reason in (
-        ("journal", 60, len("carojournal 1 xxxxxxxx\n"), "line"),
-        ("drops", 300, 256, "line"),
-        ("lanes/0.lock", 5, 0, "lock"),
-    ):
-        path = os.path.join(root, name)
-        with open(path, "r+b") as file:
-            file.seek(at)
-            old = file.read(1)
-            file.seek(at)
-            file.write(bytes([old[0] ^ 2]))
-        expected[path] = (start, reason)
-    report = verify(root)
-    assert {item.path: (item.offset, item.reason) for item in report.damage} == expected
-
-
-@pytest.mark.parametrize("rest", [b"", bytes(64), bytes(128)])
-def test_half_written_line_of_the_counters_is_torn(journal, root, rest):
-    """The next count begins at the next multiple of a line: what a crash left is followed by a hole."""
-    journal.append("error_occurred", error_category="config_error")
-    path = os.path.join(root, "drops")
-    with open(path, "r+b") as file:
-        file.truncate(128 * 6 + 64)
-        file.seek(0, 2)
-        file.write(rest)
-    report = verify(root)
-    assert (report.exit_code, [item.offset for item in report.torn][:1]) == (TORN, [128 * 6])
-
-
-def test_half_written_line_of_the_identity_file_is_torn(tree):
-    identity(tree, b"carojournal 1")
-    with (tree / "journal").open("ab") as file:
-        file.write(b"\nsession 2026-")
-    report = verify(str(tree))
-    assert (report.exit_code, [item.offset for item in report.torn]) == (TORN, [25])
-    with (tree / "journal").open("ab") as file:
-        file.write(b"\n" + line("rotate 1790000000000"))
-    report = verify(str(tree))
-    assert (report.exit_code, [item.offset for item in report.torn]) == (TORN, [25])
-
-
-def test_snapshot_that_does_not_hold_is_named(tree):
-    (tree / "policy").write_bytes(b"carojournal-policy 1\ncrc 00000000\n")
-    assert reasons(verify(str(tree))) == ["snapshot"]
-
-
-def test_lock_file_that_names_another_segment_is_named(tree):
-    path = put_lane(tree, A, PAYLOADS)
-    path.with_suffix(".lock").write_bytes(forge.lock_text(B))
-    assert reasons(verify(str(tree))) == ["lock_names"]
-
-
-@pytest.mark.parametrize(("previous", "text"), [(None, b""), ([B, 3, 700], forge.lock_text(B))])
-def test_lock_file_that_says_what_it_said_before_the_segment_began_is_torn(tree, previous, text):
-    """A crash between the segment's header and the lock file's text; the header says the same."""
-    put(tree, B, PAYLOADS, created_us=NOON_US - 1)
-    path = put_lane(tree, A, PAYLOADS, previous=previous)
-    path.with_suffix(".lock").write_bytes(text)
-    report = verify(str(tree))
-    assert [item.reason for item in report.torn] == ["lock_names" if text else "lock"]
-    assert (report.damage, report.gaps[1:]) == ([], [])
-
-
-def test_identity_that_is_gone_beside_segments_is_named(tree):
-    put_lane(tree, A, PAYLOADS)
-    (tree / "journal").unlink()
-    assert reasons(verify(str(tree))) == ["missing"]
 
 
 # Single files.

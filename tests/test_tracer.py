@@ -33,6 +33,8 @@ _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
 _FOLDER = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"')
 _CLONE = re.compile(r"^(\d+) +(?:<\.\.\. )?clone3?\b.* = (\d+)", re.MULTILINE)
 _DESCRIPTOR = re.compile(r"\d+<([^>]*)>")
+# Words with a digit, and those that are random but happened to get none.
+_CHANGING = re.compile(r"[0-9a-z_]*[0-9_][0-9a-z_]*|\b[a-f]{4,}\b|\btmp[a-z]{8}\b")
 
 
 def seen_by_strace(text, mark, below):
@@ -61,7 +63,7 @@ def plain(calls, place):
     found = []
     for name, path in calls:
         where = "socket" if path.startswith("socket:") else path.removeprefix(place).removesuffix(" (deleted)")
-        found.append((name, re.sub(r"[0-9a-z_]*[0-9_][0-9a-z_]*", "#", where.rstrip("/"))))
+        found.append((name, _CHANGING.sub("#", where.rstrip("/"))))
     return found
 
 
