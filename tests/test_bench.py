@@ -1,6 +1,7 @@
 """The benchmarks run, count right, and say what the issue asks for.  How long anything takes decides nothing here."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -110,6 +111,7 @@ def test_a_program_that_fails_is_not_measured(here):
 
 def test_start_up_is_measured_against_a_bare_interpreter(here):
     figures = by_name(bench_startup.run(here, TINY))
+    floors = {name: figures.pop(name) for name in list(figures) if "floor" in name}
     assert {name: figure.target.bound for name, figure in figures.items()} == {
         "first append, existing journal": 3,
         "first append, fresh journal": 3,
@@ -121,9 +123,13 @@ def test_start_up_is_measured_against_a_bare_interpreter(here):
     }
     assert {figure.target.quantity for figure in figures.values()} == {"difference"}
     assert all(figure.reference_name.startswith("python -c") for figure in figures.values())
-    # What was measured is in the journals: three kinds of first append to the existing one, twice each, and one before.
+    # What was measured is in the journals: three kinds of first append to the existing one, twice each, and two before.
     kept = JournalReader(f"{here.scratch}/existing").records(events_only=True)
-    assert len(list(kept)) == 1 + 2 + 2 + 2
+    assert len(list(kept)) == 2 + 2 + 2 + 2
+    # The floors read the modules that a first append loads, and wrote as often.
+    assert [name.partition(" modules")[0] for name in floors] == ["floor: its 8", "loaded, floor: its 8"]
+    assert [figure.target for figure in floors.values()] == [None, None]
+    assert os.path.getsize(f"{here.scratch}/floor") == 165 * 2 * 2
 
 
 def test_warm_appends_stand_beside_the_floor(here):

@@ -14,6 +14,7 @@ __all__ = ["BEGIN", "END", "render_table", "replace_block"]
 
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 _LEFT_OUT = ("cold process: ", "warm: same work", "kill -9")  # In the plot, or in the JSON.
+_FLOOR = "floor: "  # Without a target: what stands above it in the table cannot be less.
 _COUNTS = (" process: ", " processes: ")
 
 
@@ -23,7 +24,7 @@ def _number(value: float) -> str:
 
 
 def _measured(row: Mapping[str, Any]) -> str:
-    quantity = row["target"]["quantity"] if row["target"] else "ratio"
+    quantity = row["target"]["quantity"] if row["target"] else "difference" if _FLOOR in row["name"] else "ratio"
     value = f"{_number(row['value']['median'])} {row['unit']}".strip()
     if quantity == "difference":
         return f"{row['difference']:+.1f} {row['unit']}"
@@ -49,7 +50,7 @@ def render_table(result: Mapping[str, Any]) -> str:
         name = str(row["name"])
         if name.startswith(_LEFT_OUT) or any(words in name for words in _COUNTS if row["target"] is None):
             continue
-        if row["target"] is None and not name.startswith("warm: "):
+        if row["target"] is None and not name.startswith("warm: ") and _FLOOR not in name:
             continue
         aim = f"{row['target']['text']}{'' if row['met'] else ': not met here'}" if row["target"] else ""
         aim = aim.replace("<=", "≤").replace(">=", "≥").replace(" x", " ×")
