@@ -7,7 +7,8 @@ What receipts account for is not lost.  A file of which every event was delivere
 `delivered`; of one that was delivered in part the record counts the others, and what arrived stands in its `carried`.
 
 A segment of which a crash left two copies goes with both of them: a loss that is told twice counts once only as long as
-both records stand.
+both records stand.  A file that cannot be unlinked stays, with a loss record that does not count as long as it does;
+others go in its place, or one such file would let the spool grow for ever.
 """
 
 import os
@@ -18,6 +19,8 @@ from carojournal.root import open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from carojournal.delivered import Delivered
 
 __all__ = ["EVICTED", "Victim", "choose", "in_flight"]
@@ -42,22 +45,28 @@ def choose(
     cap_bytes: int,
     candidates: "list[tuple[str, bool, str, str, int]]",
     opened: "list[tuple[str, str]]",
+    stuck: "Collection[str]" = (),
 ) -> list[Victim]:
     """Return what must go so that *total* bytes become *cap_bytes* at most.
 
     *candidates* are (creation time as in the name, closed and not packed, name, folder, bytes), *opened* (folder, name)
-    the lanes' files.  Raises SpoolFull if all that may go would not suffice.
+    the lanes' files.  *stuck* are files that nobody can unlink: what is said of them is said once.  Raises SpoolFull if
+    all that may go would not suffice.
     """
     victims: list[Victim] = []
-    named, gone, delivered = in_flight(root), set[bytes](), carojournal.delivered.Delivered(root)
+    named, delivered = in_flight(root), carojournal.delivered.Delivered(root)
+    gone = {loss[0] for path in stuck for loss in carojournal.held.describe(path)}
+    opened = [*opened, *((os.path.basename(os.path.dirname(path)), os.path.basename(path)) for path in stuck)]
     left = sorted(candidates)
     left.sort(key=lambda one: not _is_delivered(os.path.join(root, one[3], one[2]), delivered))
+    standing = [*opened, *((folder, name) for _, _, name, folder, _ in left)]
     for at, (_, _, name, folder, size) in enumerate(left):
-        others = [*opened, *((place, other) for _, _, other, place, _ in left if other != name)]
+        others = [other for other in standing if other != (folder, name)]
         victim = _victim(root, (folder, name, size), named, gone, delivered, others)
         if victim is not None:
             total -= size
             victims.append(victim)
+            standing = others
         if total <= cap_bytes:
             left = left[at + 1 :]
             break
@@ -97,15 +106,15 @@ def _victim(
         if any(segment in named or segment.hex().encode() in named for segment, *_ in losses):
             return None
         payloads: list[bytes] = []
-        known = b""
+        around = None
         for segment, first, last, events, carried in losses:
             if segment in gone:
                 continue
             gone.add(segment)
             if carried:
                 predecessors = carojournal.predecessors
-                known = known or predecessors.heads(root, others)
-                payloads += predecessors.take_asked_for(path, segment, carried, known)
+                around = around or predecessors.Others(root, others)
+                payloads += predecessors.take_asked_for(path, segment, carried, around, gone)
             share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
             arrived = min(events, delivered.count(segment, first, last)) if delivered.names(segment) else 0
             if arrived and arrived == events:

@@ -127,7 +127,8 @@ def remove_exported(
         target = os.path.join(root, "segments", closed_name(now_ms * 1000, segment))
         payloads = [payload for victim in victims for payload in victim.payloads]
         write_file(target, encode_closed(segment, now_ms * 1000, payloads, ()), error=JournalIOError)
-        spool.remove(victims)
+        for error in spool.remove(victims).values():
+            raise error
         sync_directory(os.path.join(root, "segments"))
     except OSError as error:
         raise JournalIOError("remove", str(error.filename or root), error.errno, error.strerror or "") from error

@@ -126,7 +126,8 @@ def _store(
     step("noted")
     file.commit()
     step("placed")
-    spool.remove(victims)
+    for error in spool.remove(victims).values():
+        raise error
     step("evicted")
 
 

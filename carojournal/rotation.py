@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from carojournal.eviction import Victim
+
 __all__ = [
     "FORMAT_VERSION",
     "LANE_IDLE_MS_MAX",
@@ -108,13 +110,22 @@ def append_next(
             close_segment(lane)
             close_idle(lane._root, lane.number, lane.cap_bytes, now_ms, lane._random)
             victims = carojournal.spool.make_room(lane._root, lane.cap_bytes, lane.number, first_bytes)
-            _create(lane, now_ms, consent_ms, [payload for victim in victims for payload in victim.payloads])
-            carojournal.spool.remove(victims)
+            _create(lane, now_ms, consent_ms, _losses(victims))
+            stuck: dict[str, OSError] = {}
+            while more := carojournal.spool.remove(victims):
+                stuck |= more
+                victims = carojournal.spool.make_room(lane._root, lane.cap_bytes, lane.number, first_bytes, stuck)
+                losses = _losses(victims)
+                lane._write(lane._records(losses), lane._seq + len(losses), sync=False)
         first = lane._seq
         lane._write(lane._records(payloads), first + len(payloads), sync=sync)
     finally:
         carojournal.spool.unlock_room(room)
     return lane._segment, first
+
+
+def _losses(victims: "list[Victim]") -> list[bytes]:
+    return [payload for victim in victims for payload in victim.payloads]
 
 
 def close_segment(lane: Lane, *, damaged: bool = False) -> None:

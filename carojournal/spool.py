@@ -25,6 +25,8 @@ from carojournal.policy import segment_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from carojournal.eviction import Victim
 
 __all__ = [
@@ -117,12 +119,14 @@ def unlock_room(descriptor: int) -> None:
         return
 
 
-def make_room(root: str, cap_bytes: int, lane: int, first_bytes: int = 0) -> "list[Victim]":
+def make_room(
+    root: str, cap_bytes: int, lane: int, first_bytes: int = 0, stuck: "Collection[str]" = ()
+) -> "list[Victim]":
     """Return what must go before *lane* may start a segment; empty as long as there is room.
 
-    *first_bytes* are written to it at once, and may be more than a segment is otherwise given.  The caller holds the
-    lock (`lock_room`) until `remove` is done.  Raises SpoolFull if that would not suffice, OSError if the root cannot
-    be listed.
+    *first_bytes* are written to it at once, and may be more than a segment is otherwise given.  *stuck* are paths that
+    `remove` could not unlink: they stay, and others go for them.  The caller holds the lock (`lock_room`) until
+    `remove` is done.  Raises SpoolFull if that would not suffice, OSError if the root cannot be listed.
     """
     total = max(segment_limit(cap_bytes, lane), first_bytes)
     candidates = []
@@ -137,17 +141,28 @@ def make_room(root: str, cap_bytes: int, lane: int, first_bytes: int = 0) -> "li
         if folder == "lanes":
             opened.append((folder, name))  # A lock file, which names the segment that its lane had last.
         total += size
-        if folder in ("segments", "packed") and not name.endswith(".tmp"):
+        if (
+            folder in ("segments", "packed")
+            and not name.endswith(".tmp")
+            and os.path.join(root, folder, name) not in stuck
+        ):
             candidates.append((name[:16], folder != "packed", name, folder, size))
     if total <= cap_bytes:
         return []
-    return carojournal.eviction.choose(root, total, cap_bytes, candidates, opened)
+    return carojournal.eviction.choose(root, total, cap_bytes, candidates, opened, stuck)
 
 
-def remove(victims: "list[Victim]") -> None:
-    """Unlink *victims*, whose loss records are written.  A file that is gone already is fine.  Raises OSError."""
+def remove(victims: "list[Victim]") -> "dict[str, OSError]":
+    """Unlink *victims*, whose loss records are written; return the paths that stay, and why.
+
+    A file that is gone already is fine.
+    """
+    stuck = {}
     for victim in victims:
         try:
             os.unlink(victim.path)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            stuck[victim.path] = error
+    return stuck

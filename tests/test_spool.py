@@ -9,6 +9,7 @@ from carobatch_journals import bounded
 
 from carojournal import Journal, cbor, held, lanes, policy, rotation, spool
 from carojournal.errors import JournalIOError, SpoolFull
+from carojournal.reader import JournalReader
 
 CAP = 700_000  # 40 segments would be below the minimum: segments of 17,500 bytes, quick to fill.
 
@@ -154,6 +155,73 @@ def test_a_crash_between_loss_record_and_unlink_is_made_good(small, root, clock,
     monkeypatch.setattr(policy, "resolve", lambda *_, **__: small.policy)
     fill(small, clock, 500, generated)
     assert len(by_hand.events(root)) + losses(root) == acked + 500
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_cannot_be_removed_costs_neither_the_bound_nor_an_event(
+    small, root, clock, generated, monkeypatch, packed
+):
+    """Others go in its place; its loss is told as long as it stands, and counts once when it is gone."""
+    fill(small, clock, 600, generated)
+    folder = "segments"
+    if packed:
+        from carobatch.compact import compact
+        from carobatch.store import PackedStore
+
+        compact(root, PackedStore(root, CAP), clock.now_ms, 10**12)
+        folder = "packed"
+    stuck = f"{root}/{folder}/{min(os.listdir(f'{root}/{folder}'))}"
+    unlink, tried = os.unlink, []
+
+    def refused(path, **options):
+        if path == stuck:
+            tried.append(path)
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(spool.os, "unlink", refused)
+    for _ in range(4):
+        fill(small, clock, 2_500, generated)
+        assert size(root) <= CAP + policy.segment_limit(CAP, 0)
+        assert conserved(root) == small.stats["recorded"]
+    assert len(tried) > 20
+    assert os.path.exists(stuck)
+    monkeypatch.setattr(spool.os, "unlink", unlink)
+    for _ in range(4):
+        fill(small, clock, 2_500, generated)
+        assert conserved(root) == small.stats["recorded"]
+    assert not os.path.exists(stuck)
+    assert small.stats["dropped"] == 0
+
+
+def conserved(root):
+    """Return the events that are there, and those that losses name."""
+    reader = JournalReader(root)
+    there = sum(1 for _ in reader.records(events_only=True))
+    return there + sum(loss["events"] + sum(row["events"] for row in loss["carried"]) for loss in reader.losses())
+
+
+def test_a_loss_that_a_crash_told_twice_is_summed_once(small, root, clock, generated, monkeypatch):
+    """Both records are evicted, one after the other, and only sums are left of them."""
+    fill(small, clock, 2_500, generated)
+    remove, crashes = spool.remove, []
+
+    def crash(victims):
+        if len(crashes) % 2:
+            crashes.append(False)
+            return remove(victims)
+        crashes.append(True)
+        raise OSError(errno.EIO, "the process died here")
+
+    monkeypatch.setattr(spool, "remove", crash)
+    for _ in range(2_000):
+        clock.advance(1)
+        small.record("command_generated", **generated)
+    assert sum(crashes) > 10
+    monkeypatch.setattr(spool, "remove", remove)
+    for _ in range(4):
+        fill(small, clock, 2_000, generated)
+        assert conserved(root) == small.stats["recorded"]
 
 
 def test_a_damaged_segment_is_evicted_with_what_its_numbers_say(small, root, clock, generated):

@@ -240,6 +240,7 @@ def _write(root: str, state: _State, one: _Event, cap_bytes: int) -> None:
         losses = [loss for victim in victims for loss in victim.payloads]
         data = encode_closed(one.segment, one.created_us, losses, (payload,), one.consent_ms)
         write_file(path, data, overwrite=True, error=JournalIOError)
-        spool.remove(victims)
+        for error in spool.remove(victims).values():
+            raise error
     finally:
         spool.unlock_room(room)

@@ -77,12 +77,13 @@ def _log_evictions(log: RunLog) -> None:
     """Let *log* name the events of every file that is removed to make room."""
     remove = spool.remove
 
-    def logged(victims: list[Victim]) -> None:
-        remove(victims)
-        for payload in (payload for victim in victims for payload in victim.payloads):
+    def logged(victims: list[Victim]) -> dict[str, OSError]:
+        stuck = remove(victims)
+        for payload in (payload for victim in victims if victim.path not in stuck for payload in victim.payloads):
             loss: dict[str, Any] = decode(payload)
             # All of the file, what receipts account for included: the record's own number leaves that out.
             log.add(loss["segment"], loss["first_seq"], loss["last_seq"] - loss["first_seq"] + 1)
+        return stuck
 
     spool.remove = logged
 
