@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _IDENTITY = "journal"
-_ROOM_PAUSE_S = 0.000_5  # Making room takes about a millisecond.
+_ROOM_PAUSE_S = 0.000_5  # Making room takes some milliseconds.
 # A host that finds the lock taken lets its segment grow a little (`lanes`).  Where that is no way out, at midnight or
 # when much was written meanwhile, it waits.  Who was stopped while making room must not stop everybody else: after
 # 100 ms, ten time slices of a busy machine, a host goes on without.  It then risks that a loss is told twice, which is
