@@ -3,9 +3,10 @@
     with Collector(journal) as collector:
         collector.record("session_start", caro_version="1.1.0", os="linux")
 
-An append takes about 10 microseconds, so most hosts need none of this: it is for those whose disk may stall and who
-would rather lose an event than wait.  `record` then means "queued"; a `kill -9` loses what is in the queue, which is
-empty again within milliseconds.  What does not fit, and what is left at the deadline, is dropped and counted.
+An append takes 15 to 30 microseconds (`tools/bench`), so most hosts need none of this: it is for those whose disk may
+stall and who would rather lose an event than wait.  `record` then means "queued"; a `kill -9` loses what is in the
+queue, which is empty again within milliseconds.  What does not fit, and what is left at the deadline, is dropped and
+counted.
 
 An event is checked in the caller's thread: what is refused is not queued, and what the caller changes afterwards
 changes nothing.  The time of the event is the time of the call.
