@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import carojournal
+
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 THIRD_PARTY = {
     "argh": "carojournal.cli.parser",
@@ -49,11 +51,13 @@ HOT_ORDER = (
     "carojournal.drops",
     "carojournal.held",
     "carojournal.delivered",
-    "carojournal.spool",
     "carojournal.predecessors",
+    "carojournal.eviction",
+    "carojournal.spool",
     "carojournal.lanes",
     "carojournal.rotation",
     "carojournal.tally",
+    "carojournal.runs",
     "carojournal.batches",
     "carojournal.journal",
 )
@@ -136,6 +140,11 @@ def test_importing_the_package_imports_nothing():
     assert fresh("import sys; b = set(sys.modules); import carojournal; print(*(set(sys.modules) - b))") == [
         "carojournal"
     ]
+
+
+def test_every_module_that_an_append_may_load_has_its_layer():
+    loaded = {f"carojournal.{name}" for name in (*carojournal._RARELY_NEEDED, *carojournal._HOT)}
+    assert loaded <= set(HOT_ORDER)
 
 
 @pytest.mark.parametrize("name", HOT_ORDER)
