@@ -68,15 +68,17 @@ _lengths: "dict[int, tuple[bytes, bytes]]" = {}  # `length` and `total` of recor
 _BY_TABLE_BYTES_MAX = 3_072  # A process's first append takes about 700; one that also makes the journal, 2,400.
 _POWERS = (0x77073096, 0xEE0E612C, 0x076DC419, 0x0EDB8832, 0x1DB71064, 0x3B6E20C8, 0x76DC4190, 0xEDB88320)
 
-_table: "list[int]" = []
+_tables: "list[list[int]]" = []
 _by_table_bytes = 0
 
 
 def _crc32(data: "bytes | memoryview", value: int = 0) -> int:
     """Return what `zlib.crc32` returns, without it for the first few bytes.
 
-    zlib is often a shared library; loading it costs half a millisecond or more, in a process that appends once.
-    CRC-32 as in zlib and IEEE 802.3: polynomial 0xEDB88320, reflected; _POWERS are its table at 1, 2, 4 ... 128.
+    Where zlib is a shared library, loading it costs half a millisecond or more, in a process that may append once.
+    CRC-32 as in zlib and IEEE 802.3: polynomial 0xEDB88320, reflected; _POWERS are its table at 1, 2, 4 ... 128.  Each
+    of the remainder's four bytes has a table of its own: Python has the numbers below 256 ready, and those beyond 30
+    bits take nearly twice as long.
     """
     global crc32, _by_table_bytes  # noqa: PLW0603 - replaced for good, so that warm appends do not come through here
     _by_table_bytes += len(data)
@@ -86,19 +88,32 @@ def _crc32(data: "bytes | memoryview", value: int = 0) -> int:
 
         crc32 = zlib.crc32
         return crc32(data, value)
-    table = _table
-    if not table:
-        made = [0]
-        for power in _POWERS:
-            made += [entry ^ power for entry in made]
-        table[:] = made  # At once: another thread, or whoever is interrupted here, finds none of it or all.
-    crc = value ^ 0xFFFFFFFF
+    if not _tables:
+        made = []
+        for shift in (0, 8, 16, 24):
+            table = [0]
+            for power in _POWERS:
+                part = power >> shift & 0xFF
+                table += [entry ^ part for entry in table]
+            made.append(table)
+        _tables[:] = made  # At once: another thread, or whoever is interrupted here, finds none of it or all.
+    low, second, third, high = _tables
+    value ^= 0xFFFFFFFF
+    a, b, c, d = value & 0xFF, value >> 8 & 0xFF, value >> 16 & 0xFF, value >> 24
     for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
+        at = a ^ byte
+        a = b ^ low[at]
+        b = c ^ second[at]
+        c = d ^ third[at]
+        d = high[at]
+    return (a | b << 8 | c << 16 | d << 24) ^ 0xFFFFFFFF
 
 
-crc32: "Callable[..., int]" = sys.modules["zlib"].crc32 if "zlib" in sys.modules else _crc32
+crc32: "Callable[..., int]"
+if "zlib" in sys.modules or "zlib" in sys.builtin_module_names:
+    from zlib import crc32
+else:
+    crc32 = _crc32
 
 
 def encode_head(major: int, argument: int) -> bytes:

@@ -112,13 +112,13 @@ def test_the_checksum_is_zlibs_by_table_and_after_it(pieces, value):
 
 
 def test_a_checksum_that_is_interrupted_at_any_line_spoils_no_later_one(monkeypatch):
-    """The table that the first one makes is there as a whole or not at all."""
-    monkeypatch.setattr(frame, "_table", [])
+    """The tables that the first one makes are there, all of them or none."""
+    monkeypatch.setattr(frame, "_tables", [])
     monkeypatch.setattr(frame, "crc32", frame._crc32)
     nth = 0
     while True:
         nth += 1
-        frame._table.clear()
+        frame._tables.clear()
         monkeypatch.setattr(frame, "_by_table_bytes", 0)
         came = interrupted(lambda: frame._crc32(b"123456789"), nth, frame.__file__)
         assert frame._crc32(b"123456789") == 0xCBF43926  # The check value that every catalogue of CRCs has.
