@@ -107,14 +107,15 @@ def _victim(
             return None
         payloads: list[bytes] = []
         around = None
+        told = gone.copy()
         for segment, first, last, events, carried in losses:
-            if segment in gone:
+            if segment in told:
                 continue
-            gone.add(segment)
+            told.add(segment)
             if carried:
                 predecessors = carojournal.predecessors
                 around = around or predecessors.Others(root, others)
-                payloads += predecessors.take_asked_for(path, segment, carried, around, gone)
+                payloads += predecessors.take_asked_for(path, segment, carried, around, told)
             share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
             arrived = min(events, delivered.count(segment, first, last)) if delivered.names(segment) else 0
             if arrived and arrived == events:
@@ -126,6 +127,7 @@ def _victim(
             payloads.append(held.encode_loss(EVICTED, segment, first, last, events - arrived, share, carried))
     except OSError:
         return None
+    gone |= told
     return Victim(path, size, payloads)
 
 

@@ -95,16 +95,16 @@ class Others:
 
 
 def take_asked_for(
-    path: str, segment: bytes, carried: dict[str, list[int]], others: Others, gone: set[bytes]
+    path: str, segment: bytes, carried: dict[str, list[int]], others: Others, told: set[bytes]
 ) -> list[bytes]:
     """Return the loss records (payloads) that *segment* in the file at *path* holds and that *others* ask for.
 
     They are taken out of the sums in *carried*, and so is every record that somebody else tells: one of the others, or
-    the one that makes room, for segments in *gone*; what is returned is told then, and added there.  Raises OSError.
+    the one that makes room, for segments in *told*; what is returned is added there.  Raises OSError.
     """
     kept = []
     for loss in _losses(path, segment):
-        is_told = loss["segment"] in others.told or loss["segment"] in gone
+        is_told = loss["segment"] in others.told or loss["segment"] in told
         if not is_told and not others.ask_for(loss["segment"]):
             continue
         sums = {row["reason"]: [row["segments"], row["events"], row["bytes"]] for row in loss["carried"]}
@@ -113,7 +113,7 @@ def take_asked_for(
             carried[reason] = [had - now for had, now in zip(carried[reason], numbers, strict=True)]
         if is_told:
             continue
-        gone.add(loss["segment"])
+        told.add(loss["segment"])
         keys = ("reason", "segment", "first_seq", "last_seq", "events", "bytes")
         kept.append(held.encode_loss(*[loss[key] for key in keys], sums))  # type: ignore[call-arg]
     for reason in [reason for reason, numbers in carried.items() if not any(numbers)]:

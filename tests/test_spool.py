@@ -401,6 +401,29 @@ def test_a_loss_is_told_once_however_many_copies_go(small, root, clock, generate
     assert sorted(len(victim.payloads) for victim in victims) == [*[0] * len(copies), len(copies)]
 
 
+def test_what_a_file_that_stays_would_have_told_is_told_of_a_copy(small, root, clock, generated, monkeypatch):
+    """The packed file cannot be read to its end and stays; the segment that lies beside it goes, with a record."""
+    from carobatch.compact import compact
+    from carobatch.store import PackedStore
+    from carojournal import predecessors
+
+    fill(small, clock, 4_000, generated)
+    name = min(os.listdir(f"{root}/segments"))
+    with open(f"{root}/segments/{name}", "rb") as file:
+        data = file.read()
+    compact(root, PackedStore(root, CAP), clock.now_ms, 10**12)
+    with open(f"{root}/segments/{name}", "wb") as file:
+        file.write(data)
+
+    def exhausted(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(predecessors, "take_asked_for", exhausted)
+    room = size(root) - os.stat(f"{root}/lanes/0.seg").st_size
+    victims = spool.make_room(root, room + policy.segment_limit(room, 0) - 1, 0)
+    assert [(os.path.basename(victim.path), len(victim.payloads)) for victim in victims] == [(name, 1)]
+
+
 def test_an_unreadable_root_is_an_error_not_an_exception_of_record(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         spool.make_room(str(tmp_path / "none"), CAP, 0)
