@@ -57,6 +57,14 @@ def test_the_model_notices_a_spool_without_a_bound(world, monkeypatch):
     assert any("the spool holds" in problem for problem in look(world))
 
 
+@pytest.mark.parametrize("nth", range(1, 16))
+def test_a_death_at_any_call_that_begins_a_day_is_no_finding(world, nth):
+    """The line of the new session, the first segment: `verify` calls what is left half done torn."""
+    world.now_ms += 86_400_000
+    world.killed("append", nth, 0, [])
+    assert look(world) == []
+
+
 def test_the_model_notices_a_verdict_that_is_wrong(world):
     path = os.path.join(world.root, "lanes", "0.seg")
     with open(path, "r+b") as file:

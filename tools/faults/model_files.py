@@ -7,9 +7,10 @@ and cannot be led astray.
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Found", "is_whole", "records_in", "segment_files", "strike", "uuid_of"]
+__all__ = ["Found", "is_whole", "left_by_a_death", "records_in", "segment_files", "strike", "uuid_of"]
 
 _LABEL = bytes.fromhex("D9D9F8DA434A4C3143424F52")
 _OVERHEAD = 25
@@ -104,3 +105,25 @@ def strike(path: str, kind: str, at: int, size: int) -> tuple[int, int]:
             return at, len(data)
         file.write(bytes(size) if kind == "zeros" else data[-size:])
         return len(data), len(data)
+
+
+def left_by_a_death(root: str) -> Iterator[str]:
+    """Yield the small files in which a death left something half done, which `verify` calls torn and no worse."""
+    if len(counters := _content(os.path.join(root, "drops"))) % 128 or b"\0" in counters:
+        yield "drops"  # A line is short, or there is a hole behind it.
+    lines = _content(os.path.join(root, "journal")).split(b"\n")
+    if any(line and line[-8:] != b"%08x" % zlib.crc32(line[:-9]) for line in lines):
+        yield "journal"
+    for path in segment_files(root):
+        if os.path.basename(os.path.dirname(path)) == "lanes":
+            data, name = _content(path), f"{path.removesuffix('.seg')}.lock"
+            if data and uuid_of(path, data).hex().encode() not in _content(name):
+                yield name  # It names the segment before: the new one began, and its name was not written yet.
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
