@@ -50,7 +50,7 @@ DROP_REASONS = {
     "descriptors": "the process or system has no file descriptor left",
     "unsafe_root": "the directory is a link, belongs to somebody else or is writable by others",
     "too_large": "the encoded event exceeds the format's limit",
-    "busy": "every lane was locked",
+    "busy": "every lane was locked, or somebody else made room in a full spool",
     "clock": "the system's clock stands before November 2004 or after 2099",
     "queue_full": "the collector's queue was full",
     "deadline": "the collector could not be drained before the deadline",

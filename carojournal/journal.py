@@ -231,7 +231,8 @@ class Journal:
     def append(self, event_type: str, /, **fields: object) -> "tuple[bytes, int] | None":
         """Append one event; return its identity (segment uuid, seq), or None if the level leaves it out.
 
-        Raises JournalOff, JournalClosed, EventRefused, JournalBusy (all lanes locked), UnsafeRoot, JournalIOError.
+        Raises JournalOff, JournalClosed, EventRefused, JournalBusy (all lanes locked, or the spool full and
+        somebody else about to make room), UnsafeRoot, JournalIOError.
         """
         return self.append_many(((event_type, fields),))
 

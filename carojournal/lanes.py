@@ -92,6 +92,7 @@ class Lane:
         "_seq",
         "_size",
         "_until_ms",
+        "_waited",
         "cap_bytes",
         "limit",
         "number",
@@ -113,6 +114,7 @@ class Lane:
             if not _is_odd(error):
                 raise
         self._descriptor = -1
+        self._waited = False  # In vain, for somebody who makes room (`rotation`).
         self._forget()
 
     def bound(self, cap_bytes: int) -> None:

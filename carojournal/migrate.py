@@ -146,8 +146,9 @@ def migrate(
     *policy* must not be off; its level filters and its cap bounds.  *now_ms* is UTC milliseconds.  *dry_run* changes
     nothing.  *step* is told how far each segment is (tests).
 
-    Raises as `open_source` if nothing of the file can be read, JournalBusy (another migration), UnsafeRoot,
-    JournalIOError, OSError.  Whatever is raised: what was taken stays taken, and the next run goes on from there.
+    Raises as `open_source` if nothing of the file can be read, JournalBusy (another migration, or a host that makes
+    room), UnsafeRoot, JournalIOError, OSError.  Whatever is raised: what was taken stays taken, and the next run goes
+    on from there.
     """
     with contextlib.ExitStack() as held:
         intake = Intake(lambda: held.enter_context(_open_ledger(root, now_ms, random, dry=dry_run)), policy, now_ms)
@@ -194,7 +195,7 @@ def _write(
     while chunks:
         chunk = chunks.pop()
         if step is not None:
-            room = spool.lock_room(root)
+            room = spool.lock_room(root, spool.PATIENT_TRIES)
             try:
                 victims = _make_room(root, cap_bytes, chunk.first_ms * 1000)
                 if victims is None:

@@ -93,34 +93,47 @@ def append_next(
 ) -> tuple[bytes, int]:
     """Do what `Lane.append` says where the segment is at its end: write *payloads* into the next one.
 
-    Into the same, up to *size* bytes, where all that is wrong is its size, that not by much, and somebody else is
-    making room at this moment: nobody should wait for that.  The lock for making room is held until the records are
-    written: they may be more than what the lane counts for, and whoever makes room next must see them.
+    Into the same, up to *size* bytes, where all that is wrong is its size and the lock for making room cannot be had at
+    this moment.  As long as that is not by much, nobody waits.  Then the first wait is the last one until the lock was
+    free again: whoever has it may have been stopped.
     """
-    fits = (
-        lane._descriptor >= 0
-        and lane._from_ms <= now_ms < lane._until_ms
-        and consent_ms == lane._consent_ms
-        and size <= lane.limit + lane.limit // _OVERTIME
-    )
-    room = carojournal.spool.lock_room(lane._root, 1 if fits else carojournal.spool.ROOM_TRIES)
+    spool, root, own = carojournal.spool, lane._root, max(lane._size, 0)
+    may_grow = lane._descriptor >= 0 and lane._from_ms <= now_ms < lane._until_ms and consent_ms == lane._consent_ms
+    fits = may_grow and size <= lane.limit + lane.limit // _OVERTIME
     try:
-        if room >= 0 or not fits:
-            first_bytes = size - max(lane._size, 0)
-            close_segment(lane)
-            close_idle(lane._root, lane.number, lane.cap_bytes, now_ms, lane._random)
-            victims = carojournal.spool.make_room(lane._root, lane.cap_bytes, lane.number, first_bytes)
-            _create(lane, now_ms, consent_ms, _losses(victims))
-            stuck: dict[str, OSError] = {}
-            while more := carojournal.spool.remove(victims):
-                stuck |= more
-                victims = carojournal.spool.make_room(lane._root, lane.cap_bytes, lane.number, first_bytes, stuck)
-                losses = _losses(victims)
-                lane._write(lane._records(losses), lane._seq + len(losses), sync=False)
-        first = lane._seq
-        lane._write(lane._records(payloads), first + len(payloads), sync=sync)
+        room = spool.lock_room(root, 1 if fits or lane._waited else spool.ROOM_TRIES)
+    except (carojournal.errors.JournalBusy, OSError):
+        lane._waited = not fits
+        if not fits:
+            left = spool.bytes_left(root, lane.cap_bytes, lane.number)
+            if own + max(lane.limit, size - own) <= left:
+                close_segment(lane)
+                _create(lane, now_ms, consent_ms, [])
+            elif not may_grow or size > left:
+                raise
+        return _write(lane, payloads, sync=sync)
+    lane._waited = False
+    try:
+        first_bytes = size - own
+        close_segment(lane)
+        close_idle(root, lane.number, lane.cap_bytes, now_ms, lane._random)
+        victims = spool.make_room(root, lane.cap_bytes, lane.number, first_bytes)
+        _create(lane, now_ms, consent_ms, _losses(victims))
+        stuck: dict[str, OSError] = {}
+        while more := spool.remove(victims):
+            stuck |= more
+            victims = spool.make_room(root, lane.cap_bytes, lane.number, first_bytes, stuck)
+            losses = _losses(victims)
+            lane._write(lane._records(losses), lane._seq + len(losses), sync=False)
+        # They may be more than what the lane counts for: who makes room next must see them.
+        return _write(lane, payloads, sync=sync)
     finally:
-        carojournal.spool.unlock_room(room)
+        spool.unlock_room(room)
+
+
+def _write(lane: Lane, payloads: "Sequence[bytes]", *, sync: bool) -> tuple[bytes, int]:
+    first = lane._seq
+    lane._write(lane._records(payloads), first + len(payloads), sync=sync)
     return lane._segment, first
 
 

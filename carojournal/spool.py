@@ -12,8 +12,10 @@ records that `make_room` returns and only then calls `remove`; a crash in betwee
 names, and readers count such a loss only once the file is gone.
 
 No loss may be told twice: two records that name the same segment are one loss to a reader, but once they are evicted
-and carried on as sums nobody can tell.  So only one process at a time makes room: `lock_room`, from the choice to the
-unlink.
+and carried on as sums nobody can tell.  So only one process at a time makes room, `lock_room`, from the choice to the
+unlink, and nobody ever without that lock.  Who was stopped while making room must not stop everybody else: after 100 ms
+a host goes on without making room, as long as all is one segment too much at most (`bytes_left`); then it counts
+drops.
 """
 
 import os
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from carojournal.eviction import Victim
 
 __all__ = [
+    "PATIENT_TRIES",
     "ROOM_TRIES",
+    "bytes_left",
     "lock_room",
     "make_room",
     "remove",
@@ -39,12 +43,12 @@ __all__ = [
 ]
 
 _IDENTITY = "journal"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _ROOM_PAUSE_S = 0.000_5  # Making room takes some milliseconds.
-# A host that finds the lock taken lets its segment grow a little (`lanes`).  Where that is no way out, at midnight or
-# when much was written meanwhile, it waits.  Who was stopped while making room must not stop everybody else: after
-# 100 ms, ten time slices of a busy machine, a host goes on without.  It then risks that a loss is told twice, which is
-# better than not to record.
+# A host that finds the lock taken lets its segment grow a little (`rotation`).  Where that is no way out, at midnight
+# or when much was written meanwhile, it waits: 100 ms, ten time slices of a busy machine.
 ROOM_TRIES = 200
+PATIENT_TRIES = 4_000  # Two seconds: what is no host may wait for one that does not come to run.
 
 
 def usage(root: str) -> list[tuple[str, str, int]]:
@@ -86,24 +90,32 @@ def _size(entry: "os.DirEntry[str]") -> int:
 def lock_room(root: str, tries: int = ROOM_TRIES) -> int:
     """Take the lock of whoever makes room, an flock on the folder segments/; return its descriptor for `unlock_room`.
 
-    -1: it is held after *tries* of half a millisecond each, or there is nothing to lock.
+    The folder is made if it is missing.  Raises JournalBusy if the lock is held after *tries* of half a millisecond
+    each, OSError.
     """
+    path = f"{root}/segments"
     try:
-        descriptor = os.open(f"{root}/segments", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return -1
-    for more in range(tries - 1, -1, -1):
-        try:
-            flock(descriptor, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            if more:
+        descriptor = os.open(path, _FOLDER)
+    except FileNotFoundError:
+        try:  # noqa: SIM105 - contextlib is not on the hot path
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        descriptor = os.open(path, _FOLDER)
+    try:
+        while True:
+            try:
+                flock(descriptor, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                tries -= 1
+                if tries <= 0:
+                    raise carojournal.errors.JournalBusy("another process is making room") from None
                 time.sleep(_ROOM_PAUSE_S)
-        except OSError:
-            break
-        else:
-            return descriptor
-    os.close(descriptor)
-    return -1
+            else:
+                return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def unlock_room(descriptor: int) -> None:
@@ -128,7 +140,26 @@ def make_room(
     `remove` could not unlink: they stay, and others go for them.  The caller holds the lock (`lock_room`) until
     `remove` is done.  Raises SpoolFull if that would not suffice, OSError if the root cannot be listed.
     """
-    total = max(segment_limit(cap_bytes, lane), first_bytes)
+    total, candidates, opened = _account(root, cap_bytes, lane, stuck)
+    total += max(segment_limit(cap_bytes, lane), first_bytes)
+    if total <= cap_bytes:
+        return []
+    return carojournal.eviction.choose(root, total, cap_bytes, candidates, opened, stuck)
+
+
+def bytes_left(root: str, cap_bytes: int, lane: int) -> int:
+    """Return how many bytes *lane*'s segments may have before somebody has made room: *cap_bytes* and one segment.
+
+    Raises OSError if the root cannot be listed.
+    """
+    return cap_bytes + segment_limit(cap_bytes, 0) - _account(root, cap_bytes, lane)[0]
+
+
+def _account(
+    root: str, cap_bytes: int, lane: int, stuck: "Collection[str]" = ()
+) -> "tuple[int, list[tuple[str, bool, str, str, int]], list[tuple[str, str]]]":
+    """Return the bytes that are there or spoken for, *lane*'s open segment left out; then as `eviction.choose`."""
+    total = 0
     candidates = []
     opened = []
     own = f"{lane}.seg"
@@ -147,9 +178,7 @@ def make_room(
             and os.path.join(root, folder, name) not in stuck
         ):
             candidates.append((name[:16], folder != "packed", name, folder, size))
-    if total <= cap_bytes:
-        return []
-    return carojournal.eviction.choose(root, total, cap_bytes, candidates, opened, stuck)
+    return total, candidates, opened
 
 
 def remove(victims: "list[Victim]") -> "dict[str, OSError]":

@@ -8,7 +8,7 @@ import pytest
 from conftest import NOON_MS
 from old_queues import DAY_MS, HOUR_MS, SESSION, events_of, old_event, queue, queue_of_five, take
 
-from carojournal import JournalReader, policy
+from carojournal import JournalReader, policy, spool
 from carojournal.cli import main
 from carojournal.errors import JournalBusy
 from carojournal.stored import check_payload
@@ -261,6 +261,17 @@ def test_two_at_once_are_one_after_the_other(tmp_path, root):
                 take(path, root)
 
     assert take(path, root, step=second).taken == 5
+
+
+def test_it_comes_back_later_when_a_host_that_makes_room_was_stopped(five, root, monkeypatch):
+    take(five, root, policy=policy.Policy("local", source="test", level=0))
+    path = queue(os.path.join(os.path.dirname(five), "more"), [old_event(number) for number in range(5)])
+    monkeypatch.setattr(spool, "PATIENT_TRIES", 2)
+    room = spool.lock_room(root)
+    with pytest.raises(JournalBusy):
+        take(path, root)
+    spool.unlock_room(room)
+    assert take(path, root).taken == 5
 
 
 def test_history_makes_room_by_age_and_never_pushes_out_what_is_newer(tmp_path, root):

@@ -8,6 +8,7 @@ import segments_by_hand as by_hand
 from carobatch_journals import bounded
 
 from carojournal import Journal, lanes, policy, spool
+from carojournal.errors import JournalBusy
 
 CAP = 700_000  # 40 segments would be below the minimum: segments of 17,500 bytes, quick to fill.
 
@@ -20,6 +21,18 @@ def small(home, clock, monkeypatch):
         yield opened
 
 
+def is_held(root):
+    try:
+        spool.unlock_room(spool.lock_room(root, 1))
+    except JournalBusy:
+        return True
+    return False
+
+
+def used(root):
+    return sum(size for *_, size in spool.usage(root))
+
+
 def fill(journal, clock, events, generated):
     for _ in range(events):
         clock.advance(1)
@@ -27,31 +40,27 @@ def fill(journal, clock, events, generated):
 
 
 def test_one_at_a_time_makes_room(journal, root):
-    assert spool.lock_room(root) == -1, "nothing is there yet"
+    with pytest.raises(FileNotFoundError):
+        spool.lock_room(root)
     journal.record("session_start", caro_version="1.1.0", os="linux")
+    os.rmdir(os.path.join(root, "segments"))
     room = spool.lock_room(root)
-    assert room >= 0
-    assert spool.lock_room(root, 2) == -1
+    assert is_held(root)
     spool.unlock_room(room)
-    again = spool.lock_room(root)
-    assert again >= 0
-    spool.unlock_room(again)
+    assert not is_held(root)
 
 
 def test_who_makes_room_holds_the_lock_until_the_files_are_gone(small, root, clock, generated, monkeypatch):
     remove, held = spool.remove, []
 
     def looked(victims):
-        held.append(spool.lock_room(root, 1) == -1)
+        held.append(is_held(root))
         remove(victims)
 
     monkeypatch.setattr(spool, "remove", looked)
     fill(small, clock, 3_000, generated)
     assert set(held) == {True}
-    monkeypatch.undo()
-    room = spool.lock_room(root, 1)
-    assert room >= 0
-    spool.unlock_room(room)
+    assert not is_held(root)
 
 
 def test_who_starts_a_segment_holds_the_lock_until_its_first_records_are_written(
@@ -62,7 +71,7 @@ def test_who_starts_a_segment_holds_the_lock_until_its_first_records_are_written
     write, held = os.write, []
 
     def looked(descriptor, data):
-        held.append((len(data), spool.lock_room(root, 1) == -1))
+        held.append((len(data), is_held(root)))
         return write(descriptor, data)
 
     monkeypatch.setattr(lanes.os, "write", looked)
@@ -99,11 +108,83 @@ def test_a_lock_that_cannot_be_given_back_costs_no_event(small, root, clock, gen
 
 
 def test_a_host_goes_on_while_somebody_who_makes_room_is_stopped(small, root, clock, generated, monkeypatch):
-    monkeypatch.setattr(spool.time, "sleep", lambda _: None)
+    """As long as there is room: it waits once, and evicts nothing."""
+    waits = []
+    monkeypatch.setattr(spool.time, "sleep", waits.append)
     fill(small, clock, 1, generated)
     room = spool.lock_room(root)
     fill(small, clock, 500, generated)
     spool.unlock_room(room)
+    segments = len(os.listdir(os.path.join(root, "segments")))
+    assert segments > 3
+    assert len(waits) == segments * (spool.ROOM_TRIES - 1), "each segment may grow, so each has its time"
+    assert len(by_hand.events(root)) == 501
+
+
+def test_nothing_is_evicted_while_somebody_who_makes_room_is_stopped(small, root, clock, generated, monkeypatch):
+    """Of two who evict at the same time each could tell the same loss.  One segment too much, then counted drops."""
+    waits = []
+    monkeypatch.setattr(spool.time, "sleep", waits.append)
+    limit = policy.segment_limit(CAP, 0)
+    fill(small, clock, 1, generated)
+    events = 1
+    while used(root) <= CAP - limit:
+        fill(small, clock, 1, generated)
+        events += 1
+    there = set(os.listdir(os.path.join(root, "segments")))
+    room = spool.lock_room(root)
+    kept = 0
+    for _ in range(1_000):
+        clock.advance(1)
+        kept += small.record("command_generated", **generated)
+    assert there <= set(os.listdir(os.path.join(root, "segments")))
+    assert small.stats["reasons"] == {"drop busy": 1_000 - kept}
+    assert CAP < used(root) <= CAP + limit
+    assert len(waits) == 2 * (spool.ROOM_TRIES - 1), "for the segment too much, and for the one after it"
+    assert not by_hand.controls(root, "loss")
+    spool.unlock_room(room)
+    fill(small, clock, 1, generated)
+    assert used(root) <= CAP
+    lost = sum(loss["events"] for loss in by_hand.controls(root, "loss"))
+    assert lost > 0
+    assert events + kept + 1 == len(by_hand.events(root)) + lost
+
+
+@pytest.mark.parametrize("days", [0, 1])
+def test_a_day_ends_while_somebody_who_makes_room_is_stopped(small, root, clock, generated, monkeypatch, days):
+    """A segment takes events of one day only: where there is no room for the next one, they are dropped."""
+    monkeypatch.setattr(spool.time, "sleep", lambda _: None)
+    limit = policy.segment_limit(CAP, 0)
+    fill(small, clock, 1, generated)
+    while used(root) <= CAP - limit // 2:
+        fill(small, clock, 1, generated)
+    room = spool.lock_room(root)
+    while used(root) <= CAP + limit // 4:
+        fill(small, clock, 1, generated)
+    clock.advance(days * 86_400_000)
+    assert small.record("command_generated", **generated) is not bool(days)
+    assert small.stats["dropped"] == days
+    assert used(root) <= CAP + limit
+    spool.unlock_room(room)
+    fill(small, clock, 1, generated)
+    assert used(root) <= CAP
+
+
+def test_a_host_without_descriptors_for_the_lock_lets_its_segment_grow(small, root, clock, generated, monkeypatch):
+    fill(small, clock, 1, generated)
+    before = small.append("command_generated", **generated)[0]
+    lock_room = spool.lock_room
+
+    def lacking(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(spool, "lock_room", lacking)
+    limit = policy.segment_limit(CAP, 0)
+    while os.path.getsize(os.path.join(root, "lanes", "0.seg")) <= limit:
+        fill(small, clock, 1, generated)
+    monkeypatch.setattr(spool, "lock_room", lock_room)
+    assert small.append("command_generated", **generated)[0] != before
+    assert small.stats["dropped"] == 0
 
 
 def test_a_segment_grows_a_little_rather_than_wait_for_somebody_who_makes_room(

@@ -11,9 +11,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from carojournal.errors import JournalBusy
 from carojournal.sent import OUTBOX
-from carojournal.spool import lock_room, unlock_room
+from carojournal.spool import PATIENT_TRIES, lock_room, unlock_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["NOTE", "is_there", "spared", "still_there"]
 
 NOTE = "spared.tmp"  # No intent: readers of the outbox pass over names that end so.
-_TRIES = 4_000  # Two seconds; making room takes a millisecond.
 
 
 @contextlib.contextmanager
@@ -47,11 +45,8 @@ def spared(root: str, segments: "Iterable[bytes]") -> "Iterator[None]":
 
 
 def _wait(root: str) -> None:
-    """Return when everybody who makes room from now on sees what stands in outbox/.  Raises JournalBusy."""
-    room = lock_room(root, _TRIES)
-    if room < 0 and os.path.isdir(os.path.join(root, "segments")):
-        raise JournalBusy("somebody is making room")
-    unlock_room(room)
+    """Return when everybody who makes room from now on sees what stands in outbox/.  Raises JournalBusy, OSError."""
+    unlock_room(lock_room(root, PATIENT_TRIES))
 
 
 def still_there(root: str, records: "Sequence[Record]") -> "Sequence[Record]":

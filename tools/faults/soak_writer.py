@@ -4,8 +4,8 @@ Until EVENTS events are kept or SIGTERM comes it goes through phases, each with 
 `record` one by one, `append_many`, and a `Collector` with its thread.  LOGS/acked-NUMBER gets the identity of every
 event that was answered for, LOGS/evicted-NUMBER the events of every file that it removed to make room, both as
 `soak_log` has them, and LOGS/count-NUMBER how many events are kept so far, after each phase.  Last it prints one line
-of JSON: {"kept", "logged", "dropped", "refused", "unlocked", "reasons"}; unlocked counts how often it made room without
-the lock for that, because somebody else held it for too long.
+of JSON: {"kept", "logged", "dropped", "refused", "waited_in_vain", "reasons"}; waited_in_vain counts how often somebody
+else made room for too long.
 """
 
 import json
@@ -23,6 +23,7 @@ sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *up) fo
 from bench.batch_workload import drawn  # noqa: E402
 from carojournal import Collector, Journal, spool  # noqa: E402
 from carojournal.cbordecode import decode  # noqa: E402
+from carojournal.errors import JournalBusy  # noqa: E402
 from carojournal.eviction import Victim  # noqa: E402
 from carojournal.lanes import Lane  # noqa: E402
 from faults.soak_log import RunLog  # noqa: E402
@@ -57,8 +58,11 @@ def _by_many(journal: Journal, events: _Events) -> int:
     kept = 0
     for at in range(0, len(events), _MANY):
         part = events[at : at + _MANY]
-        if journal.append_many(part) is not None:
+        try:
+            journal.append_many(part)
             kept += len(part)
+        except JournalBusy:
+            journal.count({"drop busy": len(part)})
     return kept
 
 
@@ -88,13 +92,15 @@ def _log_evictions(log: RunLog) -> None:
     spool.remove = logged
 
 
-def _count_unlocked(totals: Counter[str]) -> None:
+def _count_waits(totals: Counter[str]) -> None:
     lock_room = spool.lock_room
 
     def counted(root: str, tries: int = spool.ROOM_TRIES) -> int:
-        descriptor = lock_room(root, tries)
-        totals["unlocked"] += descriptor < 0 and tries > 1  # After one try the segment grows instead.
-        return descriptor
+        try:
+            return lock_room(root, tries)
+        except JournalBusy:
+            totals["waited_in_vain"] += tries > 1
+            raise
 
     spool.lock_room = counted
 
@@ -112,8 +118,8 @@ def main(root: str, home: str, logs: str, number: str, events_max: int) -> None:
     _log_answers(acked)
     _log_evictions(evicted)
     source = cycle(drawn(random.Random(int(number)), _DRAWN))
-    kept, totals, reasons = 0, Counter[str](unlocked=0), Counter[str]()
-    _count_unlocked(totals)
+    kept, totals, reasons = 0, Counter[str](waited_in_vain=0), Counter[str]()
+    _count_waits(totals)
     ways = cycle((_by_one, _by_many, _by_many, _collected))
     progress = os.open(f"{logs}/count-{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     print(flush=True)
