@@ -25,6 +25,7 @@ from carojournal import Collector, Journal, spool  # noqa: E402
 from carojournal.cbordecode import decode  # noqa: E402
 from carojournal.errors import JournalBusy  # noqa: E402
 from carojournal.eviction import Victim  # noqa: E402
+from carojournal.held import describe  # noqa: E402
 from carojournal.lanes import Lane  # noqa: E402
 from faults.soak_log import RunLog  # noqa: E402
 
@@ -82,14 +83,25 @@ def _log_evictions(log: RunLog) -> None:
     remove = spool.remove
 
     def logged(victims: list[Victim]) -> dict[str, OSError]:
+        held = {victim.path: _segments(victim) for victim in victims}
         stuck = remove(victims)
-        for payload in (payload for victim in victims if victim.path not in stuck for payload in victim.payloads):
+        for path, payload in ((victim.path, payload) for victim in victims for payload in victim.payloads):
             loss: dict[str, Any] = decode(payload)
-            # All of the file, what receipts account for included: the record's own number leaves that out.
-            log.add(loss["segment"], loss["first_seq"], loss["last_seq"] - loss["first_seq"] + 1)
+            # All of the file, what receipts account for included: the record's own number leaves that out.  Not the
+            # losses that it told itself and that others ask for: those are copied.
+            if path not in stuck and loss["segment"] in held[path]:
+                log.add(loss["segment"], loss["first_seq"], loss["last_seq"] - loss["first_seq"] + 1)
         return stuck
 
     spool.remove = logged
+
+
+def _segments(victim: Victim) -> set[bytes]:
+    """Return the segments that the file holds; those of its loss records where carobatch has removed it just now."""
+    try:
+        return {loss[0] for loss in describe(victim.path)}
+    except FileNotFoundError:
+        return {decode(payload)["segment"] for payload in victim.payloads}  # type: ignore[misc]
 
 
 def _count_waits(totals: Counter[str]) -> None:
@@ -124,7 +136,7 @@ def main(root: str, home: str, logs: str, number: str, events_max: int) -> None:
     progress = os.open(f"{logs}/count-{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     print(flush=True)
     while going and kept < events_max:
-        with Journal.open(root, environ={"HOME": home}, admin="/nonexistent", level="detailed") as journal:
+        with Journal.open(root, environ={"HOME": home}, admin=f"{home}/admin.toml", level="detailed") as journal:
             kept += next(ways)(journal, list(islice(source, _PHASE)))
             stats = journal.stats
         totals.update({key: int(stats[key]) for key in ("dropped", "refused")})  # type: ignore[call-overload]
