@@ -16,6 +16,7 @@ __all__ = ["Delivered", "json_holds"]
 
 _FILE_BYTES_MAX = 16_777_216
 _ACKS = "acks.json"
+_LOOKS = 8  # Receipts are folded once in many batches.
 _NOT_DIGITS = bytes(byte if byte in b"0123456789" else 32 for byte in range(256))
 
 
@@ -25,15 +26,20 @@ class Delivered:
     __slots__ = ("_acks", "_files", "_found")
 
     def __init__(self, root: str) -> None:
-        self._acks = b""
-        self._files: list[bytes] = []
         self._found: dict[int, dict[bytes, list[list[int]]]] = {}
-        folder = os.path.join(root, "receipts")
-        try:
-            names = os.listdir(folder)
-        except OSError:
+        for _ in range(_LOOKS):
+            self._acks = b""
+            self._files: list[bytes] = []
+            try:
+                self._read_all(os.path.join(root, "receipts"))
+            except FileNotFoundError:
+                continue  # carobatch has folded it into another, which may not have been there yet.
+            except OSError:
+                pass
             return
-        for name in names:
+
+    def _read_all(self, folder: str) -> None:
+        for name in os.listdir(folder):
             if name == _ACKS:
                 self._acks = _read(os.path.join(folder, name))
             elif name.endswith(".cbor"):
@@ -63,6 +69,8 @@ class Delivered:
 def _read(path: str) -> bytes:
     try:
         descriptor = open_file(path)
+    except FileNotFoundError:
+        raise
     except OSError:
         return b""
     try:

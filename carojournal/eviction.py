@@ -51,7 +51,7 @@ def choose(
 
     *candidates* are (creation time as in the name, closed and not packed, name, folder, bytes), *opened* (folder, name)
     the lanes' files.  *stuck* are files that nobody can unlink: what is said of them is said once.  Raises SpoolFull if
-    all that may go would not suffice.
+    all that may go would not suffice, FileNotFoundError if one of the files is gone.
     """
     victims: list[Victim] = []
     named, delivered = in_flight(root), carojournal.delivered.Delivered(root)
@@ -72,7 +72,7 @@ def choose(
             break
     if total > cap_bytes:
         raise SpoolFull("make room in", root, None, "nothing may be evicted")
-    return [*victims, *_copies(root, left, gone)]
+    return [*victims, *_copies(root, left, gone, named)]
 
 
 def _is_delivered(path: str, delivered: "Delivered") -> bool:
@@ -103,7 +103,7 @@ def _victim(
     path = os.path.join(root, folder, name)
     try:
         losses = held.describe(path)
-        if any(segment in named or segment.hex().encode() in named for segment, *_ in losses):
+        if any(_is_named(segment, named) for segment, *_ in losses):
             return None
         payloads: list[bytes] = []
         around = None
@@ -125,14 +125,23 @@ def _victim(
                 sums = carried.setdefault(held.DELIVERED, [0, 0, 0])
                 sums[1] += arrived
             payloads.append(held.encode_loss(EVICTED, segment, first, last, events - arrived, share, carried))
+    except FileNotFoundError:
+        raise
     except OSError:
         return None
     gone |= told
     return Victim(path, size, payloads)
 
 
-def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[bytes]) -> list[Victim]:
-    """Return the files among *left* that hold nothing but segments which go anyway: what a killed `compact` left."""
+def _is_named(segment: bytes, outbox: bytes) -> bool:
+    return segment in outbox or segment.hex().encode() in outbox
+
+
+def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[bytes], named: bytes) -> list[Victim]:
+    """Return the files among *left* that hold nothing but segments which go anyway: what a killed `compact` left.
+
+    None of which the outbox's bytes, *named*, name a segment.
+    """
     held = carojournal.held
     found = []
     for _, is_closed, name, folder, size in left:
@@ -141,7 +150,7 @@ def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[
             segments = {bytes.fromhex(name[17:49])} if is_closed else {loss[0] for loss in held.describe(path)}
         except (OSError, ValueError):
             continue
-        if segments and segments <= gone:
+        if segments and segments <= gone and not any(_is_named(segment, named) for segment in segments):
             found.append(Victim(path, size, []))
     return found
 

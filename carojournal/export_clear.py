@@ -20,11 +20,13 @@ from carojournal import held, spool
 from carojournal.closed import encode_closed
 from carojournal.document import document_view
 from carojournal.durable import sync_directory, write_file
-from carojournal.errors import DamagedData, JournalIOError, OutputError
+from carojournal.errors import DamagedData, JournalBusy, JournalIOError, OutputError
 from carojournal.eviction import Victim, in_flight
 from carojournal.export import planned
 from carojournal.json_stream import Scanner, gunzip
+from carojournal.predecessors import Others, take_asked_for
 from carojournal.rotation import closed_name
+from carojournal.unfinished import told_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,21 +91,32 @@ def _removable(reader: "JournalReader", plan: "Plan", confirmed: Counter[bytes])
     ]
 
 
-def _victim(path: str, confirmed: Counter[bytes]) -> tuple[int, Victim] | None:
-    """Return (events, the file with the loss records that say so), None if it holds events that are not confirmed.
+def _is_confirmed(path: str, confirmed: Counter[bytes]) -> bool:
+    """Tell whether every event of the file is: a lane's segment may have grown since the export was planned."""
+    return all(count == confirmed[segment] for segment, _, _, count, _ in held.describe(path))
 
-    A lane's segment may have been open when the export was planned, have grown, and been closed since.
+
+def _victim(path: str, others: Others, told: set[bytes]) -> Victim:
+    """Return the file with the loss records that say so.
+
+    What *others*, the files that stay, tell of losses or ask for is not summed up; *told* is what was told so far.
     """
     found = held.describe(path)
-    if any(count != confirmed[segment] for segment, _, _, count, _ in found):
-        return None
     size = os.lstat(path).st_size
     events = sum(loss[3] for loss in found)
-    payloads = [
-        held.encode_loss(CLEARED, segment, first, last, count, size * count // max(1, events), carried)
-        for segment, first, last, count, carried in found
-    ]
-    return events, Victim(path, size, payloads)
+    payloads: list[bytes] = []
+    for segment, first, last, count, carried in found:
+        told.add(segment)
+        if carried:
+            payloads += take_asked_for(path, segment, carried, others, told)
+        share = size * count // max(1, events)
+        payloads.append(held.encode_loss(CLEARED, segment, first, last, count, share, carried))
+    return Victim(path, size, payloads)
+
+
+def _others(root: str, going: "list[str]") -> Others:
+    names = [(folder, name) for folder, name, _ in spool.usage(root) if folder in ("lanes", "segments", "packed")]
+    return Others(root, [(folder, name) for folder, name in names if os.path.join(root, folder, name) not in going])
 
 
 def remove_exported(
@@ -116,20 +129,32 @@ def remove_exported(
     confirmed = _confirmed(path, reader, plan)
     root, victims, total = reader.root, [], 0
     try:
-        for name in _removable(reader, plan, confirmed):
-            found = _victim(name, confirmed)
-            if found is not None:
-                total += found[0]
-                victims.append(found[1])
+        room = spool.lock_room(root, spool.PATIENT_S)
+    except OSError as error:
+        raise JournalIOError("lock", root, error.errno, error.strerror or "") from error
+    try:
+        going = [name for name in _removable(reader, plan, confirmed) if _is_confirmed(name, confirmed)]
+        others, told = _others(root, going), set[bytes]()
+        begun = told_elsewhere(root)
+        for name in going:
+            total += sum(loss[3] for loss in held.describe(name))
+            if name in begun:  # Somebody who was killed before it went has recorded it.
+                victims.append(Victim(name, os.lstat(name).st_size, []))
+            else:
+                victims.append(_victim(name, others, told))
         if not victims:
             return Removed(0, 0, 0)
         segment = random(16)
         target = os.path.join(root, "segments", closed_name(now_ms * 1000, segment))
         payloads = [payload for victim in victims for payload in victim.payloads]
         write_file(target, encode_closed(segment, now_ms * 1000, payloads, ()), error=JournalIOError)
-        for error in spool.remove(victims).values():
-            raise error
+        for failed in spool.remove(victims).values():
+            raise failed
         sync_directory(os.path.join(root, "segments"))
+    except FileNotFoundError as error:
+        raise JournalBusy("segments were renamed or removed meanwhile; nothing was removed, try again") from error
     except OSError as error:
         raise JournalIOError("remove", str(error.filename or root), error.errno, error.strerror or "") from error
+    finally:
+        spool.unlock_room(room)
     return Removed(total, len(victims), sum(victim.size for victim in victims))

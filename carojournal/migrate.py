@@ -195,7 +195,7 @@ def _write(
     while chunks:
         chunk = chunks.pop()
         if step is not None:
-            room = spool.lock_room(root, spool.PATIENT_TRIES)
+            room = spool.lock_room(root, spool.PATIENT_S)
             try:
                 victims = _make_room(root, cap_bytes, chunk.first_ms * 1000)
                 if victims is None:

@@ -19,13 +19,17 @@ import os
 import re
 from fcntl import LOCK_EX, LOCK_NB, flock
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from carojournal.durable import sync_directory
+from carojournal import codec, spool
+from carojournal.closed import encode_closed
+from carojournal.durable import sync_directory, write_file
 from carojournal.errors import JournalBusy, JournalIOError
 from carojournal.identity import line
 from carojournal.lines import good_lines
 from carojournal.root import open_file
+from carojournal.scan import scan
+from carojournal.segments import list_segments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +119,10 @@ class Ledger:
         self.known.update(rows)
 
     def recover(self) -> None:
-        """Finish or undo what an interrupted migration left in segments/.  Raises OSError."""
+        """Finish or undo what an interrupted migration left in segments/.
+
+        Raises JournalBusy if a host makes room for two seconds, JournalIOError, OSError.
+        """
         folder = os.path.join(self._root, "segments")
         for name in os.listdir(folder):
             found = _TEMPORARY.fullmatch(name)
@@ -123,7 +130,36 @@ class Ledger:
                 continue
             path = os.path.join(folder, name)
             if bytes.fromhex(found[1]) in self._segments:
-                os.rename(path, path.removesuffix(".tmp"))
+                _place(self._root, path, bytes.fromhex(found[1]))
             else:
                 os.unlink(path)
         sync_directory(folder)
+
+
+def _place(root: str, path: str, segment: bytes) -> None:
+    """Give the file at *path* its name; the losses that it tells must be of files that still stand.
+
+    Hosts that made room since it was written have told of those that are gone.
+    """
+    room = spool.lock_room(root, spool.PATIENT_S)
+    try:
+        standing = {info.segment for group in list_segments(root).groups for info in group}
+        with open(open_file(path), "rb") as file:
+            data = file.read()
+        header: Any = None
+        losses, events = [], []
+        for _, _, start, end in scan(data, segment).records:
+            payload = data[start:end]
+            value: Any = codec.loads_fast(payload) if b"frecord" in payload else {}
+            header = header or value
+            if value.get("record") == "loss":
+                losses.append((value["segment"], payload))
+            elif not value:
+                events.append(payload)
+        kept = [payload for name, payload in losses if name in standing]
+        if len(kept) < len(losses):
+            whole = encode_closed(segment, header["created"], kept, events, header["consent"])
+            write_file(path, whole, overwrite=True, error=JournalIOError)
+        os.rename(path, path.removesuffix(".tmp"))
+    finally:
+        spool.unlock_room(room)

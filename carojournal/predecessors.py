@@ -33,7 +33,10 @@ _LOST = b"gsegment\x50"  # In a loss record's: the 16 bytes of the segment that 
 
 
 class Others:
-    """What the files *names* (folder, name) below *root* say of segments; a file that cannot be read says nothing."""
+    """What the files *names* (folder, name) below *root* say of segments; a file that cannot be read says nothing.
+
+    Raises FileNotFoundError if one is gone.
+    """
 
     __slots__ = ("_known", "told")
 
@@ -43,6 +46,8 @@ class Others:
         for folder, name in names:
             try:
                 descriptor = open_file(os.path.join(root, folder, name))
+            except FileNotFoundError:
+                raise  # Renamed since it was listed, perhaps: what it says stands somewhere else.
             except OSError:
                 continue
             try:

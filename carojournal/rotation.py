@@ -95,23 +95,29 @@ def append_next(
 
     Into the same, up to *size* bytes, where all that is wrong is its size and the lock for making room cannot be had at
     this moment.  As long as that is not by much, nobody waits.  Then the first wait is the last one until the lock was
-    free again: whoever has it may have been stopped.
+    free again: whoever has it may have been stopped.  Who goes on without it holds another one meanwhile, or several
+    would each take the room that is left.
     """
     spool, root, own = carojournal.spool, lane._root, max(lane._size, 0)
     may_grow = lane._descriptor >= 0 and lane._from_ms <= now_ms < lane._until_ms and consent_ms == lane._consent_ms
     fits = may_grow and size <= lane.limit + lane.limit // _OVERTIME
     try:
-        room = spool.lock_room(root, 1 if fits or lane._waited else spool.ROOM_TRIES)
+        room = spool.lock_room(root, 0 if fits or lane._waited else spool.ROOM_WAIT_S)
     except (carojournal.errors.JournalBusy, OSError):
-        lane._waited = not fits
-        if not fits:
+        if fits:
+            return _write(lane, payloads, sync=sync)
+        lane._waited = True
+        line = spool.lock_room(root, spool.ROOM_WAIT_S / 10, "lanes")
+        try:
             left = spool.bytes_left(root, lane.cap_bytes, lane.number)
             if own + max(lane.limit, size - own) <= left:
                 close_segment(lane)
                 _create(lane, now_ms, consent_ms, [])
             elif not may_grow or size > left:
                 raise
-        return _write(lane, payloads, sync=sync)
+            return _write(lane, payloads, sync=sync)
+        finally:
+            spool.unlock_room(line)
     lane._waited = False
     try:
         first_bytes = size - own
@@ -215,8 +221,11 @@ def close_idle(root: str, number: int, cap_bytes: int, now_ms: int, random: "Cal
             other = Lane(root, int(stem), cap_bytes, random)
             try:
                 if other.acquire():
-                    other.attach(now_ms)
-                    close_segment(other)
+                    try:
+                        other.attach(now_ms)
+                        close_segment(other)
+                    finally:
+                        other.release()  # A child that was forked meanwhile has the descriptor too.
             finally:
                 other.close()
         except (carojournal.errors.LaneLost, OSError):

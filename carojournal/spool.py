@@ -14,8 +14,8 @@ names, and readers count such a loss only once the file is gone.
 No loss may be told twice: two records that name the same segment are one loss to a reader, but once they are evicted
 and carried on as sums nobody can tell.  So only one process at a time makes room, `lock_room`, from the choice to the
 unlink, and nobody ever without that lock.  Who was stopped while making room must not stop everybody else: after 100 ms
-a host goes on without making room, as long as all is one segment too much at most (`bytes_left`); then it counts
-drops.
+a host goes on without making room, one at a time, as long as all stays within the cap (`bytes_left`); then it counts
+drops.  What whoever was stopped is about to write is the one segment, or the one write, that may come on top.
 """
 
 import os
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from carojournal.eviction import Victim
 
 __all__ = [
-    "PATIENT_TRIES",
-    "ROOM_TRIES",
+    "LOOKS",
+    "PATIENT_S",
+    "ROOM_WAIT_S",
     "bytes_left",
     "lock_room",
     "make_room",
@@ -46,9 +47,28 @@ _IDENTITY = "journal"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _ROOM_PAUSE_S = 0.000_5  # Making room takes some milliseconds.
 # A host that finds the lock taken lets its segment grow a little (`rotation`).  Where that is no way out, at midnight
-# or when much was written meanwhile, it waits: 100 ms, ten time slices of a busy machine.
-ROOM_TRIES = 200
-PATIENT_TRIES = 4_000  # Two seconds: what is no host may wait for one that does not come to run.
+# or when much was written meanwhile, it waits: ten time slices of a busy machine.
+ROOM_WAIT_S = 0.1
+PATIENT_S = 2.0  # What is no host may wait for one that does not come to run.
+
+# A segment moves this way, so whoever looks in this order finds it at least once.
+_WAY = ("lanes", "segments", "packed")
+LOOKS = 8  # Files that are renamed or removed while one looks are rare; eight times in a row they are none of ours.
+
+# A child of `fork` would keep the lock for as long as it lives if its parent were killed.
+_locked: "set[int]" = set()
+
+
+def _close_locked() -> None:
+    while _locked:
+        try:
+            os.close(_locked.pop())
+        except OSError:
+            continue
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_locked)
 
 
 def usage(root: str) -> list[tuple[str, str, int]]:
@@ -64,7 +84,7 @@ def usage(root: str) -> list[tuple[str, str, int]]:
                 folders.append(entry.name)
             elif entry.name != _IDENTITY:
                 found.append(("", entry.name, _size(entry)))
-    for folder in folders[1:]:
+    for folder in sorted(folders[1:], key=lambda name: _WAY.index(name) if name in _WAY else len(_WAY)):
         pending = [folder]
         while pending:
             inner = pending.pop()
@@ -87,13 +107,13 @@ def _size(entry: "os.DirEntry[str]") -> int:
         return 0
 
 
-def lock_room(root: str, tries: int = ROOM_TRIES) -> int:
+def lock_room(root: str, wait_s: float = ROOM_WAIT_S, folder: str = "segments") -> int:
     """Take the lock of whoever makes room, an flock on the folder segments/; return its descriptor for `unlock_room`.
 
-    The folder is made if it is missing.  Raises JournalBusy if the lock is held after *tries* of half a millisecond
-    each, OSError.
+    The folder is made if it is missing.  *folder* "lanes" is the lock of whoever goes on without the first one.  Raises
+    JournalBusy if it is held for *wait_s* seconds, OSError.
     """
-    path = f"{root}/segments"
+    path = f"{root}/{folder}"
     try:
         descriptor = os.open(path, _FOLDER)
     except FileNotFoundError:
@@ -102,26 +122,29 @@ def lock_room(root: str, tries: int = ROOM_TRIES) -> int:
         except FileExistsError:
             pass
         descriptor = os.open(path, _FOLDER)
+    _locked.add(descriptor)
+    until = time.monotonic() + wait_s
     try:
         while True:
             try:
                 flock(descriptor, LOCK_EX | LOCK_NB)
             except BlockingIOError:
-                tries -= 1
-                if tries <= 0:
+                if time.monotonic() >= until:
                     raise carojournal.errors.JournalBusy("another process is making room") from None
                 time.sleep(_ROOM_PAUSE_S)
             else:
                 return descriptor
     except BaseException:
+        _locked.discard(descriptor)
         os.close(descriptor)
         raise
 
 
 def unlock_room(descriptor: int) -> None:
     """Give back what `lock_room` returned.  Never raises: what was done under the lock is done."""
-    if descriptor < 0:
-        return
+    if descriptor not in _locked:
+        return  # None was taken, or this is a child of whoever took it.
+    _locked.discard(descriptor)
     try:
         try:
             flock(descriptor, LOCK_UN)  # A child that was forked meanwhile has the descriptor too.
@@ -138,21 +161,40 @@ def make_room(
 
     *first_bytes* are written to it at once, and may be more than a segment is otherwise given.  *stuck* are paths that
     `remove` could not unlink: they stay, and others go for them.  The caller holds the lock (`lock_room`) until
-    `remove` is done.  Raises SpoolFull if that would not suffice, OSError if the root cannot be listed.
+    `remove` is done.  Raises SpoolFull if that would not suffice, JournalBusy if others rename or remove files all the
+    time, OSError if the root cannot be listed.
     """
-    total, candidates, opened = _account(root, cap_bytes, lane, stuck)
-    total += max(segment_limit(cap_bytes, lane), first_bytes)
-    if total <= cap_bytes:
-        return []
-    return carojournal.eviction.choose(root, total, cap_bytes, candidates, opened, stuck)
+    for _ in range(LOOKS):
+        known = _closed(root)
+        total, candidates, opened = _account(root, cap_bytes, lane, stuck)
+        total += max(segment_limit(cap_bytes, lane), first_bytes)
+        if total <= cap_bytes:
+            return []
+        try:
+            victims = carojournal.eviction.choose(root, total, cap_bytes, candidates, opened, stuck)
+        except FileNotFoundError:
+            continue  # What it said is said elsewhere now, or was to go anyway.
+        if known.issuperset(_closed(root)):
+            return victims  # Nobody has closed or packed a segment meanwhile: everything was looked at.
+    raise carojournal.errors.JournalBusy("segments are renamed or removed all the time")
+
+
+def _closed(root: str) -> set[str]:
+    names = set()
+    for folder in ("segments", "packed"):
+        try:
+            names.update(os.listdir(f"{root}/{folder}"))
+        except OSError:
+            continue
+    return names
 
 
 def bytes_left(root: str, cap_bytes: int, lane: int) -> int:
-    """Return how many bytes *lane*'s segments may have before somebody has made room: *cap_bytes* and one segment.
+    """Return how many bytes *lane*'s segments may have as long as nobody has made room.
 
     Raises OSError if the root cannot be listed.
     """
-    return cap_bytes + segment_limit(cap_bytes, 0) - _account(root, cap_bytes, lane)[0]
+    return cap_bytes - _account(root, cap_bytes, lane)[0]
 
 
 def _account(
@@ -165,8 +207,8 @@ def _account(
     own = f"{lane}.seg"
     for folder, name, size in usage(root):
         if folder == "lanes" and name.endswith(".seg"):
+            opened.append((folder, name))
             if name != own:
-                opened.append((folder, name))
                 total += max(size, segment_limit(cap_bytes, int(name[:-4])) if name[:-4].isdigit() else 0)
             continue
         if folder == "lanes":

@@ -266,7 +266,7 @@ def test_two_at_once_are_one_after_the_other(tmp_path, root):
 def test_it_comes_back_later_when_a_host_that_makes_room_was_stopped(five, root, monkeypatch):
     take(five, root, policy=policy.Policy("local", source="test", level=0))
     path = queue(os.path.join(os.path.dirname(five), "more"), [old_event(number) for number in range(5)])
-    monkeypatch.setattr(spool, "PATIENT_TRIES", 2)
+    monkeypatch.setattr(spool, "PATIENT_S", 0)
     room = spool.lock_room(root)
     with pytest.raises(JournalBusy):
         take(path, root)

@@ -55,7 +55,7 @@ def test_hosts_spare_what_the_note_names_and_only_while_it_stands(root, closed):
 
 
 def test_whoever_has_chosen_already_is_waited_for(root, closed, monkeypatch):
-    monkeypatch.setattr(spared, "PATIENT_TRIES", 3)
+    monkeypatch.setattr(spared, "PATIENT_S", 0)
     room = spool.lock_room(root)
     with pytest.raises(JournalBusy), spared.spared(root, closed):
         pytest.fail("a host that makes room was not waited for")

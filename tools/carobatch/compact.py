@@ -31,6 +31,7 @@ from carojournal.errors import DamagedData
 from carojournal.schema_registry import is_known_schema
 from carojournal.segment_file import read_file
 from carojournal.segments import list_segments
+from carojournal.unfinished import finish_evictions
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -78,6 +79,7 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
     done = Compaction()
     store.remove_temporaries()
     sweep(root)
+    finish_evictions(root)
     done.sealed, done.busy = seal_idle_lanes(root, now_ms, idle_ms)
     listing = list_segments(root)
     with ThreadPoolExecutor(max_workers=1) as worker:

@@ -112,16 +112,22 @@ def reclaim(reader: "NotingReader", done: Accounted, *, whole: bool = True) -> t
             files[info.path] = found
     if not files:
         return 0, 0
-    with spared(root, [segment for file in files.values() for segment in file.segments]):
-        return _remove(reader, {path: file for path, file in files.items() if os.path.exists(path)})
+    going = sorted({segment for file in files.values() for segment in file.segments})
+    carrier = hashlib.sha256(b"carojournal carried losses" + b"".join(going)).digest()[:16]
+    with spared(root, [*going, carrier]):
+        return _remove(reader, {path: file for path, file in files.items() if os.path.exists(path)}, carrier)
 
 
-def _remove(reader: "NotingReader", files: dict[str, ReadFile]) -> tuple[int, int]:
-    """Remove *files*, which nobody else removes meanwhile; return (files, bytes)."""
+def _remove(reader: "NotingReader", files: dict[str, ReadFile], carrier: bytes) -> tuple[int, int]:
+    """Remove *files*, which nobody else removes meanwhile; return (files, bytes).
+
+    *carrier* is the uuid of the segment that what they tell of losses goes to.  No host may evict that one either, as
+    long as they stand: it would leave those losses to them.
+    """
     gone = sorted({segment for file in files.values() for segment in file.segments})
     if not gone:
         return 0, 0
-    _carry(reader.root, gone, files)
+    _carry(reader.root, carrier, files)
     list_removed(reader.root, gone)
     size = 0
     for path in files:
@@ -135,11 +141,10 @@ def _remove(reader: "NotingReader", files: dict[str, ReadFile]) -> tuple[int, in
     return len(files), size
 
 
-def _carry(root: str, gone: list[bytes], files: dict[str, ReadFile]) -> None:
-    """Copy the losses that the files record into a segment of their own, whose uuid follows from what goes."""
+def _carry(root: str, segment: bytes, files: dict[str, ReadFile]) -> None:
+    """Copy the losses that the files record into a segment of their own."""
     losses = [payload for file in files.values() for payload in file.losses]
     if losses:
-        segment = hashlib.sha256(b"carojournal carried losses" + b"".join(gone)).digest()[:16]
         created_us = max(file.created_us for file in files.values())
         path = os.path.join(root, "segments", closed_name(created_us, segment))
         data = encode_closed(segment, created_us, losses, ())

@@ -234,7 +234,7 @@ def _write(root: str, state: _State, one: _Event, cap_bytes: int) -> None:
     folder = os.path.join(root, "segments")
     os.makedirs(folder, 0o700, exist_ok=True)
     path = os.path.join(folder, closed_name(one.created_us, one.segment))
-    room = spool.lock_room(root, spool.PATIENT_TRIES)
+    room = spool.lock_room(root, spool.PATIENT_S)
     try:
         victims = spool.make_room(root, cap_bytes, NO_LANE)
         losses = [loss for victim in victims for loss in victim.payloads]

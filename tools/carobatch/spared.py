@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from carojournal.sent import OUTBOX
-from carojournal.spool import PATIENT_TRIES, lock_room, unlock_room
+from carojournal.spool import PATIENT_S, lock_room, unlock_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,7 +46,7 @@ def spared(root: str, segments: "Iterable[bytes]") -> "Iterator[None]":
 
 def _wait(root: str) -> None:
     """Return when everybody who makes room from now on sees what stands in outbox/.  Raises JournalBusy, OSError."""
-    unlock_room(lock_room(root, PATIENT_TRIES))
+    unlock_room(lock_room(root, PATIENT_S))
 
 
 def still_there(root: str, records: "Sequence[Record]") -> "Sequence[Record]":

@@ -32,6 +32,7 @@ from carojournal.durable import write_file
 from carojournal.errors import JournalIOError
 from carojournal.identity import day_of
 from carojournal.reader import JournalReader
+from carojournal.unfinished import finish_evictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,6 +122,7 @@ class Upload:
             self._ask_deletions()
             self._check_consent()
             intents = self._outbox.intents()
+            finish_evictions(job.root)
             self._sessions = deletion.sendable_sessions(job.root)
             for intent in intents:
                 self._resume(intent)
@@ -300,6 +302,9 @@ class Upload:
         for batch, status in suspects:
             request = self.job.sink.render(batch)
             intent = self._outbox.write(batch, request, self.job.sink, self._consent_ms, self.job.clock())
+            if len(still_there(self.job.root, batch.records)) < len(batch.records):
+                self._outbox.discard(intent)  # Evicted meanwhile, and recorded as lost.
+                continue
             self._settle(intent, verdicts.Verdict(verdicts.ACCEPTED, refused=frozenset(intent.events())), status)
 
     def _is_tight(self) -> bool:

@@ -107,11 +107,11 @@ def _segments(victim: Victim) -> set[bytes]:
 def _count_waits(totals: Counter[str]) -> None:
     lock_room = spool.lock_room
 
-    def counted(root: str, tries: int = spool.ROOM_TRIES) -> int:
+    def counted(root: str, wait_s: float = spool.ROOM_WAIT_S, folder: str = "segments") -> int:
         try:
-            return lock_room(root, tries)
+            return lock_room(root, wait_s, folder)
         except JournalBusy:
-            totals["waited_in_vain"] += tries > 1
+            totals["waited_in_vain"] += wait_s > 0
             raise
 
     spool.lock_room = counted

@@ -1,0 +1,77 @@
+"""Evictions that a death left unfinished: the loss is recorded, and the file still stands.
+
+As long as it stands nothing is lost, and whoever makes room next takes it first.  But if carobatch delivered or packed
+it meanwhile, the same events would be told as lost and accounted for as delivered.  So carobatch finishes what was
+begun before it reads what is there.
+"""
+
+import os
+
+from carojournal import held, spool
+from carojournal.eviction import in_flight
+from carojournal.predecessors import Others
+
+__all__ = ["finish_evictions", "told_elsewhere"]
+
+
+def told_elsewhere(root: str) -> list[str]:
+    """Return the closed and packed files of which other files say that every segment went.
+
+    Raises OSError, FileNotFoundError if files are renamed or removed meanwhile.
+    """
+    names = [(folder, name) for folder, name, _ in spool.usage(root) if folder in ("lanes", "segments", "packed")]
+    told = Others(root, names).told
+    found = []
+    for folder, name in names if told else ():
+        path = os.path.join(root, folder, name)
+        if folder == "lanes" or name.endswith(".tmp"):
+            continue
+        segments = _segments(path)
+        if segments and segments <= told and segments <= Others(root, [one for one in names if one[1] != name]).told:
+            found.append(path)
+    return found
+
+
+def finish_evictions(root: str) -> int:
+    """Unlink the files that `told_elsewhere` names, but for those of a batch under way; return how many.
+
+    The caller holds batch.lock.  A file that cannot be unlinked stays.  Raises JournalBusy if a host makes room for two
+    seconds, OSError.
+    """
+    try:
+        if not told_elsewhere(root):
+            return 0
+    except FileNotFoundError:
+        pass  # A host makes room or closes its lane: look while none does.
+    room = spool.lock_room(root, spool.PATIENT_S)
+    try:
+        named, gone = in_flight(root), 0
+        for path in _settled(root):
+            if not any(segment in named or segment.hex().encode() in named for segment in _segments(path)):
+                try:
+                    os.unlink(path)
+                except OSError:
+                    continue
+                gone += 1
+        return gone
+    finally:
+        spool.unlock_room(room)
+
+
+def _settled(root: str) -> list[str]:
+    for _ in range(spool.LOOKS):
+        try:
+            return told_elsewhere(root)
+        except FileNotFoundError:
+            continue
+    return []
+
+
+def _segments(path: str) -> set[bytes]:
+    """Return the segments that the file holds; nothing if that cannot be read."""
+    try:
+        return {loss[0] for loss in held.describe(path)}
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return set()
