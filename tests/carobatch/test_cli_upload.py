@@ -116,7 +116,12 @@ def test_json_and_max_batches(root, home, clock, receiver, capsys):
     [found] = rows(capsys)
     assert (found["kind"], found["batches"], found["events"]) == ("more", 2, 4)
     assert found["counts"] == {"session_end": 4}
-    assert carobatch(["upload", "--max-batches", "-1"]) == 64
+    sent = len(receiver.requests)
+    for few in ("0", "-1"):
+        assert carobatch(["upload", "--max-batches", few]) == 64
+        assert "--max-batches is at least 1" in capsys.readouterr().err
+        assert carobatch(["upload", "--dry-run", "--max-batches", few]) == 64
+    assert len(receiver.requests) == sent == 2
 
 
 def test_what_the_configuration_lacks_is_78(root, home, clock, receiver, capsys):

@@ -25,7 +25,7 @@ _WAIT_CAP_MS = 300_000  # and at most five minutes.
 OPTIONS = {
     "dir": DIR_OPTION,
     "dry_run": {"help": "print the exact requests and send nothing"},
-    "max_batches": {"type": int, "metavar": "N", "help": "send at most N batches"},
+    "max_batches": {"type": int, "metavar": "N", "help": "send at most N batches, at least 1 (default: all)"},
     "wait": {"help": "wait and try again until everything is sent or nothing can be"},
     "json": {"help": "print JSON: one object, or with --dry-run one a line"},
 }
@@ -35,7 +35,7 @@ def upload(
     *,
     dir: str = "",  # noqa: A002 - the option's name
     dry_run: bool = False,
-    max_batches: int = 0,
+    max_batches: int | None = None,
     wait: bool = False,
     json: bool = False,
 ) -> int:
@@ -45,8 +45,8 @@ def upload(
     """
     from carobatch.target import read_target
 
-    if max_batches < 0:
-        raise UsageError("--max-batches is not negative")
+    if max_batches is not None and max_batches < 1:
+        raise UsageError("--max-batches is at least 1; leave it out to send all")
     root = journal_root(dir)
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
     settings = load_for(os.environ)
@@ -61,12 +61,12 @@ def upload(
         say("nothing to send", "carobatch")
         return 0
     with locks.batch_lock(root):
-        outcome = upload_once(root, read_target(settings), max_batches)
+        outcome = upload_once(root, read_target(settings), max_batches or 0)
         tries = 1
         while wait and outcome.kind == "later":
             _sleep(outcome.retry_after_ms, tries)
             tries += 1
-            outcome = upload_once(root, read_target(settings), max_batches, waited=True)
+            outcome = upload_once(root, read_target(settings), max_batches or 0, waited=True)
     if json:
         print(json_.dumps(_view(outcome)))
     elif outcome.kind in ("done", "more"):
