@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 DOTS_MAX = 1_000  # In a line: tomllib takes quadratic time for a dotted key, half a minute for one of 80 kB.
+_YEAR_10000_MS = 253_402_300_800_000  # In UTC; an offset can name it by the end of 9999.
 LEGACY = {"first_run": "no longer used: the recorded answer decides whether to ask"}
 
 
@@ -118,8 +119,8 @@ def _consent_in(given: object, where: str, problems: list[str]) -> Consent | Non
         at_ms = round(moment.timestamp() * 1000) if moment.tzinfo else 0
     except (ValueError, OverflowError):
         at_ms = 0
-    if at_ms <= 0:
-        problems.append(f"{where} {CONSENT}.at: allowed is an RFC 3339 time with its offset, after 1970")
+    if not 0 < at_ms < _YEAR_10000_MS:
+        problems.append(f"{where} {CONSENT}.at: allowed is an RFC 3339 time with its offset, between 1970 and 9999")
     return Consent(str(answer), version, at_ms)
 
 

@@ -55,6 +55,14 @@ def test_a_result_that_cannot_be_written_is_one_line_and_74(kept, words):
     assert (done.returncode, done.stderr) == (74, b"carojournal: write standard output: No space left on device\n")
 
 
+@pytest.mark.parametrize(("columns", "width"), [("70", 68), ("999", 118), ("\u00b2\u00b2", 98), ("9" * 5_000, 98)])
+def test_help_fits_the_terminal_and_takes_no_odd_width(monkeypatch, capsys, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert batch.main(["export", "--help"]) == 0
+    [usage] = [part for part in capsys.readouterr().out.split("\n\n") if part.startswith("usage: ")]
+    assert max(map(len, usage.splitlines())) <= width
+
+
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
 def test_a_closed_standard_output_is_an_error_and_no_bug(kept, words):
     done = run(kept, words, closed=(1,))

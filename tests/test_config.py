@@ -241,6 +241,7 @@ def test_admin_file_that_everybody_may_write_is_refused(files, tmp_path):
         'answer = "yes", version = 1, at = "yesterday"',
         'answer = "yes", version = 1, at = 5',
         'answer = "yes", version = 1, at = "1969-01-01T00:00:00Z"',
+        'answer = "yes", version = 1, at = "9999-12-31T23:59:59-05:00"',
         'answer = "yes", version = 1',
         'answer = true, version = 1, at = "2026-05-04T03:02:01Z"',
     ],

@@ -51,7 +51,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         columns = os.environ.get("COLUMNS", "")
-        super().__init__(prog, width=min(int(columns) - 2, 118) if columns.isdigit() and int(columns) > 40 else 98)
+        # isdigit alone takes what `int` does not, and `int` refuses what is thousands of digits long.
+        given = int(columns) if columns.isascii() and columns.isdigit() and len(columns) < 10 else 0
+        super().__init__(prog, width=min(given - 2, 118) if given > 40 else 98)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         return "" if action.help == argh.constants.DEFAULT_ARGUMENT_TEMPLATE else action.help or ""

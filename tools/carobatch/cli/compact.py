@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONS", "compact"]
 
+_IDLE_S_MAX = 1_000_000_000  # 31 years; bounds what becomes milliseconds.
 OPTIONS = {
     "dir": DIR_OPTION,
     "level": {"type": int, "help": f"zstd level, 1 to 19 (default {zstd.LEVEL_DEFAULT})"},
@@ -41,8 +42,10 @@ def compact(
     """
     from carobatch.compact import compact as run
 
-    if level not in zstd.LEVELS or idle < 0:
-        raise UsageError(f"--level is {zstd.LEVELS[0]} to {zstd.LEVELS[-1]}, --idle not negative")
+    if level not in zstd.LEVELS:
+        raise UsageError(f"--level is a whole number from {zstd.LEVELS[0]} to {zstd.LEVELS[-1]}")
+    if not 0 <= idle <= _IDLE_S_MAX:  # Not a number is neither.
+        raise UsageError(f"--idle is a number of seconds from 0 to {_IDLE_S_MAX}")
     root = journal_root(dir)
     refuse_off(root)
     if not is_made(root):

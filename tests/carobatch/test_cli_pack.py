@@ -1,0 +1,29 @@
+"""The verbs that pack and carry: what they refuse of their options, do on the way, and tell afterwards."""
+
+import os
+
+import pytest
+
+from carobatch.cli import main
+
+
+def names(root, folder):
+    return sorted(os.listdir(os.path.join(root, folder)))
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--level", value, "--level is a whole number from 1 to 19") for value in ("0", "20", "99")]
+    + [
+        ("--idle", value, "--idle is a number of seconds from 0 to 1000000000")
+        for value in ("nan", "inf", "-inf", "1e400", "1e308", "-1")
+    ],
+)
+def test_a_number_that_no_journal_can_do_with_is_a_usage_error(root, capsys, option, value, said):
+    before = names(root, "lanes"), names(root, "segments")
+    assert main(["compact", f"{option}={value}"]) == 64
+    assert capsys.readouterr() == ("", f"carobatch: {said}\n")
+    assert (names(root, "lanes"), names(root, "segments")) == before
+    assert main(["compact", option, "none"]) == 64
+    assert "none" not in capsys.readouterr().err
