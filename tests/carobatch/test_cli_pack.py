@@ -5,6 +5,7 @@ import os
 import pytest
 
 from carobatch.cli import main
+from carojournal.cli import main as carojournal
 
 
 def names(root, folder):
@@ -27,3 +28,19 @@ def test_a_number_that_no_journal_can_do_with_is_a_usage_error(root, capsys, opt
     assert (names(root, "lanes"), names(root, "segments")) == before
     assert main(["compact", option, "none"]) == 64
     assert "none" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("filled")
+def test_status_checks_lengths_and_inventories_and_verify_reads_all(root, capsys):
+    assert main(["compact", "--idle", "0"]) == 0
+    path = os.path.join(root, "packed", names(root, "packed")[0])
+    with open(path, "rb") as file:
+        whole = file.read()
+    flipped = whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:]
+    for data, code, said in ((flipped, 0, ""), (whole[:-1], 65, "shorter or longer"), (b"x" + whole, 65, "inventory")):
+        with open(path, "wb") as file:
+            file.write(data)
+        capsys.readouterr()
+        assert main(["status"]) == code
+        assert said in capsys.readouterr().err
+        assert carojournal(["verify"]) == 2

@@ -16,7 +16,8 @@ OPTIONS = {"dir": DIR_OPTION}
 def status(*, dir: str = "", json: bool = False) -> int:  # noqa: A002 - the option's name
     """Show what waits to be packed, what is packed, what importers have confirmed.
 
-    Exit 65: a packed file is damaged.
+    Exit 65: a packed file has another length than its inventory says, or the inventory itself does not hold.  The
+    events in it are not read: 'carojournal verify' reads everything.
     """
     from carobatch.survey import Survey, survey
 
