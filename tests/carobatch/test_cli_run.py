@@ -3,9 +3,11 @@
 import os
 import time
 
+import pytest
 from uploads import carobatch, configure, due, fill, ids
 
 from carobatch import timing
+from carojournal import deletion
 
 
 def test_run_is_silent_until_it_is_due_and_says_one_line_then(root, home, clock, receiver, capsys):
@@ -88,6 +90,38 @@ def test_run_says_what_the_configuration_lacks(root, home, clock, receiver, caps
     due(root)
     assert carobatch(["run"]) == 78
     assert capsys.readouterr().err == "carobatch: endpoint: wire_format otlp has none of its own\n"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_run_says_that_the_configuration_is_broken_and_does_nothing(root, home, clock, receiver, capsys, asked):
+    """A request to delete waits like under off, and goes out first when the file is mended."""
+    fill(root, clock)
+    due(root)
+    if asked:
+        deletion.queue(root, [("2026-01-01", bytes(16))], 1)
+    for text, reason in (("level = 7", "[telemetry] level: allowed is "), ("level = [", "not TOML")):
+        configure(home, f"{receiver.settings}\n{text}")
+        assert carobatch(["run"]) == 78
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err.startswith("carobatch: ")
+        assert reason in told.err
+        assert told.err.count("\n") == 1
+    assert receiver.requests == []
+    configure(home, receiver.settings)
+    assert carobatch(["run"]) == 0
+    assert [request.path for request in receiver.requests] == ["/v1/deletions"] * asked + ["/v1/events"]
+    assert deletion.pending(root) == []
+
+
+def test_run_is_silent_about_a_broken_configuration_where_a_variable_says_off(
+    root, home, clock, receiver, capsys, monkeypatch
+):
+    fill(root, clock)
+    configure(home, "level = 7")
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    assert carobatch(["run"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_run_takes_its_folder_and_refuses_other_words(root, home, clock, receiver, tmp_path):

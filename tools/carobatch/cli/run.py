@@ -35,15 +35,18 @@ def run(
     For cron: silent when there is nothing to say.
 
     Exit 0: done, or nothing to do; 75: not now, try again at the next turn; 69: it fails for the fifth time in a row,
-    or the journal is four fifths full, and says why; 78: the configuration cannot be used.
+    or the journal is four fifths full, and says why; 78: the configuration cannot be used, and says why: that counts
+    as off, so that nothing is done and requests to delete wait, too.
     """
     root = journal_root(dir)
     if not is_made(root):
         return 0
     now_ms = time.time_ns() // 1_000_000
     try:
-        if not _has_work(root, now_ms):
-            return _report(root, None, policy.resolve(root, channel=CHANNEL, environ=os.environ))
+        found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
+        _refuse_problems(found)
+        if not _has_work(root, found, now_ms):
+            return _report(root, None, found)
         from carojournal import locks
 
         with locks.batch_lock(root):
@@ -55,11 +58,16 @@ def run(
         return CONFIG
 
 
-def _has_work(root: str, now_ms: int) -> bool:
+def _refuse_problems(found: policy.Policy) -> None:
+    """Raise ConfigError where a broken file is why the mode is off: who set up a schedule hears of it nowhere else."""
+    if found.problems:
+        raise ConfigError(found.problems[0])
+
+
+def _has_work(root: str, found: policy.Policy, now_ms: int) -> bool:
     """Tell, without a lock and without what only work needs, whether there may be something to do."""
     from carobatch import discards, timing
 
-    found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
     if os.path.exists(os.path.join(root, _REQUESTS)):
         return True
     if found.mode != "off" and (discards.is_due(root, now_ms) or _pack_is_due(root, found.cap_bytes, now_ms)):
@@ -82,6 +90,7 @@ def _slots(root: str, settings: "Settings") -> tuple[int, int]:
 
 def _run(root: str, now_ms: int) -> int:
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
+    _refuse_problems(found)
     settings = load_for(os.environ)
     if found.mode != "off":
         _tell_discards(root, found, now_ms)
