@@ -28,6 +28,7 @@ __all__ = ["ABANDONED_S", "DurableFile", "remove_abandoned", "sync_directory", "
 
 ABANDONED_S = 3_600.0  # Files of ours take seconds to write: what nobody has touched for an hour a crash has left.
 
+_EXISTS = "exists already and was left as it is: name another, or move it away"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp")
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
@@ -103,7 +104,7 @@ class DurableFile:
         if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
             raise self._error("create", self.path, errno.EEXIST, "exists and is not a regular file")
         if not self._overwrite:
-            raise self._error("create", self.path, errno.EEXIST, "exists already")
+            raise self._error("create", self.path, errno.EEXIST, _EXISTS)
 
     def write(self, data: bytes) -> None:
         """Append *data*, all of it.  Raises the error class."""
@@ -144,7 +145,7 @@ class DurableFile:
             step = "sync"
             sync_directory(self._folder)
         except OSError as problem:
-            detail = "exists already" if isinstance(problem, FileExistsError) else problem.strerror or ""
+            detail = _EXISTS if isinstance(problem, FileExistsError) else problem.strerror or ""
             raise self._error(step, self.path, problem.errno, detail) from problem
 
     def _place(self) -> None:

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from carobatch_journals import events_of
 
 from carobatch.cli import main
 from carojournal.cli import main as carojournal
@@ -44,3 +45,21 @@ def test_status_checks_lengths_and_inventories_and_verify_reads_all(root, capsys
         assert main(["status"]) == code
         assert said in capsys.readouterr().err
         assert carojournal(["verify"]) == 2
+
+
+@pytest.mark.usefixtures("filled")
+def test_export_packs_what_there_is_and_notes_the_bundle(root, tmp_path):
+    before = events_of(root)
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    assert names(root, "lanes") == ["0.lock"]
+    assert names(root, "segments") == []
+    assert len(names(root, "packed")) == 3
+    assert names(root, "receipts") == ["bundle-000001.json"]
+    assert events_of(root) == before
+
+
+@pytest.mark.usefixtures("filled")
+def test_export_of_plain_json_only_reads(root, tmp_path):
+    before = {folder: names(root, folder) for folder in os.listdir(root) if os.path.isdir(os.path.join(root, folder))}
+    assert main(["export", "-o", str(tmp_path), "--format", "json"]) == 0
+    assert {folder: names(root, folder) for folder in before} == before

@@ -169,7 +169,11 @@ def test_the_age_program_decrypts_it(bundle, tmp_path, capsys):
 
 def test_nothing_is_overwritten_and_a_failure_leaves_nothing(bundle, root, tmp_path, capsys):
     before = Path(bundle).read_bytes()
+    capsys.readouterr()
     assert main(["export", "-o", bundle]) == 73
+    assert capsys.readouterr().err.endswith("exists already and was left as it is: name another, or move it away\n")
+    assert main(["export", "-o", str(tmp_path)]) == 73
+    assert f"{bundle}: exists already and holds the same events: carry that bundle" in capsys.readouterr().err
     assert main(["export", "-o", str(tmp_path / "none" / "x.tar.zst")]) == 73
     assert Path(bundle).read_bytes() == before
     assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == []

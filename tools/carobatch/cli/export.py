@@ -1,5 +1,6 @@
 """`carobatch export`: write a bundle for a machine that this one cannot reach."""
 
+import errno
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, 
 from carojournal import locks
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, is_terminal, say
-from carojournal.errors import DamagedData, UsageError
+from carojournal.errors import DamagedData, OutputError, UsageError
 from carojournal.root import is_folder
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ __all__ = ["OPTIONS", "export"]
 
 _FORMATS = ("bundle", "json", "ndjson")
 _PROGRESS_S = 0.2
+# The name holds the chain and the number of the bundle, and a number is never used for two contents.
+_UNCHANGED = "exists already and holds the same events: carry that bundle, or name another place with -o"
 OPTIONS = {
     "output": {"flags": ("-o", "--output"), "metavar": "DIR|FILE", "help": "where to write (default: this directory)"},
     "dir": DIR_OPTION,
@@ -49,9 +52,13 @@ def export(
     """Write everything that is kept, or a span of it, as a bundle for another machine.
 
     A bundle is a BagIt bag in a tar.zst: tar, zstd, sha256sum and any BagIt validator check it; README.txt inside says
-    how.  Exporting changes and removes nothing: only 'carobatch ack' of the importer's receipt makes room.  Exit 65:
-    some of the journal is damaged and not in the bundle.  While telemetry is off, only --format json and ndjson work,
-    because a bundle is noted in the journal.
+    how.  Before it is written, lanes are sealed and everything is packed, as by 'carobatch compact --idle 0'; then it
+    is noted in the journal, so that its receipt can be taken back.  No event is removed by that, though what is damaged
+    or refused goes to quarantine/: only 'carobatch ack --reclaim' with the importer's receipt makes room.  A journal
+    that has not changed gives the same bundle, of the same name.
+
+    --format json and ndjson only read the journal, and alone work while telemetry is off.  Exit 65: some of the journal
+    is damaged or was refused, and is not in the file; 73: the file cannot be written, or stands there already.
     """
     from carojournal.times import parse_time
 
@@ -151,6 +158,10 @@ def _bundle(
             if not str(error.filename).startswith(store.folder):
                 raise
             continue
+        except OutputError as error:
+            if error.errno == errno.EEXIST and inside and not part_bytes:
+                raise OutputError(error.step, error.path, error.errno, _UNCHANGED) from error
+            raise
         break
     for written in paths:
         print(written)
