@@ -37,6 +37,7 @@ __all__ = [
     "Request",
     "acknowledge",
     "check_not_half_cleared",
+    "is_upload",
     "mark_sent",
     "note",
     "pending",
@@ -55,7 +56,7 @@ REQUESTS = "deletion-requests"
 # Wire formats without a call to delete: a request waits until the user confirms that somebody has done it by hand.
 BY_HAND = frozenset(("posthog", "otlp"))
 REQUESTS_BYTES_MAX = 8_000_000  # 100 bytes a session: 200 years of days.
-_TRACES = ("sent", "receipts", "outbox")  # Folders that hold something only if carobatch was about to send.
+_TRACES = ("sent", "receipts", "outbox")  # Folders that tell of uploads; receipts of bundles lie among them.
 
 
 class Request(NamedTuple):
@@ -139,9 +140,15 @@ def was_sent(root: str, identity: Identity | None) -> bool:
 def _has_traces(root: str) -> bool:
     for folder in _TRACES:
         with contextlib.suppress(OSError), os.scandir(os.path.join(root, folder)) as entries:
-            if any(not entry.name.endswith(".tmp") for entry in entries):
+            names = [entry.name for entry in entries if not entry.name.endswith(".tmp")]
+            if any(folder != "receipts" or is_upload(name) for name in names):
                 return True
     return False
+
+
+def is_upload(name: str) -> bool:
+    """Tell whether a file in receipts/ is of uploads, by its *name*: others are of bundles that somebody carries."""
+    return name.startswith("upload") and name.endswith(".cbor")
 
 
 def sessions_sent(root: str, identity: Identity, *, everything: bool = False) -> tuple[tuple[str, bytes], ...]:

@@ -46,9 +46,10 @@ class Kept:
 
 @dataclass(slots=True)
 class Batches:
-    """What carobatch left: batches under way, receipts, when the newest came (UTC ms), open deletion requests.
+    """What carobatch left: batches under way, receipts, when a batch was last confirmed (UTC ms), deletion requests.
 
-    `by_hand`: the receiver has no call to delete, so somebody must do it there and the user confirm it.
+    `receipts` counts bundles and what importers confirmed, too; `last_ms` is that of uploads alone.  `by_hand`: the
+    receiver has no call to delete, so somebody must do it there and the user confirm it.
     """
 
     in_flight: int = 0
@@ -143,22 +144,22 @@ def _add_batches(status: Status, wire_format: str) -> None:
     batches.in_flight = len(_files(status.root, "outbox"))
     receipts = _files(status.root, "receipts")
     batches.receipts = len(receipts)
-    batches.last_ms = max(receipts, default=None)
+    batches.last_ms = max((at_ms for name, at_ms in receipts.items() if deletion.is_upload(name)), default=None)
     batches.deletion_requests = len(deletion.pending(status.root))
     batches.by_hand = wire_format in deletion.BY_HAND
 
 
-def _files(root: str, folder: str) -> list[int]:
-    """Return the modification times (UTC ms) of the files in a folder, which need not exist."""
+def _files(root: str, folder: str) -> dict[str, int]:
+    """Return name -> modification time (UTC ms) of the files in a folder, which need not exist."""
     try:
         with os.scandir(os.path.join(root, folder)) as entries:
-            return [
-                entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000
+            return {
+                entry.name: entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000
                 for entry in entries
                 if entry.is_file(follow_symlinks=False) and not entry.name.endswith(".tmp")
-            ]
+            }
     except OSError:
-        return []
+        return {}
 
 
 def _kept(root: str, *, may_write: bool) -> tuple[Kept, dict[str, tuple[int, int, int]]]:

@@ -226,15 +226,16 @@ def test_batches_receipts_and_deletion_requests(run, view, root, journal):
     from carojournal import deletion
 
     journal.record("session_end", session_duration_ms=1)
-    for folder, name in (("outbox", "batch"), ("receipts", "old"), ("receipts", "new"), ("receipts", "part.tmp")):
+    old, new, bundle = "upload-00.cbor", "upload-01.cbor", "bundle-000001.json"
+    for folder, name in (("outbox", "batch"), *(("receipts", name) for name in (old, new, bundle, "part.tmp"))):
         os.makedirs(os.path.join(root, folder), exist_ok=True)
         with open(os.path.join(root, folder, name), "wb"):
             pass
-    os.utime(os.path.join(root, "receipts", "old"), (1_700_000_000, 1_700_000_000))
-    os.utime(os.path.join(root, "receipts", "new"), (1_800_000_000, 1_800_000_000))
+    os.utime(os.path.join(root, "receipts", old), (1_700_000_000, 1_700_000_000))
+    os.utime(os.path.join(root, "receipts", new), (1_800_000_000, 1_800_000_000))
     deletion.queue(root, [("2026-09-21", b"s" * 16)], 1_790_000_000_000)
     found = view()
-    assert (found["in_flight"], found["receipts"], found["deletion_requests"]) == (1, 2, 1)
+    assert (found["in_flight"], found["receipts"], found["deletion_requests"]) == (1, 3, 1)
     assert found["last_batch"] == "2027-01-15T08:00:00.000Z"
     shown = dict(rows(run("status")[1]))
     assert shown["in flight"] == "1 batch"

@@ -1,5 +1,6 @@
 """The verbs that pack and carry: what they refuse of their options, do on the way, and tell afterwards."""
 
+import json
 import os
 
 import pytest
@@ -63,3 +64,24 @@ def test_export_of_plain_json_only_reads(root, tmp_path):
     before = {folder: names(root, folder) for folder in os.listdir(root) if os.path.isdir(os.path.join(root, folder))}
     assert main(["export", "-o", str(tmp_path), "--format", "json"]) == 0
     assert {folder: names(root, folder) for folder in before} == before
+
+
+@pytest.mark.usefixtures("filled")
+def test_what_is_carried_and_confirmed_was_not_sent(root, tmp_path, capsys, monkeypatch):
+    """Bundles and what importers confirm lie in receipts/ as well, and are no batches of an upload."""
+    monkeypatch.setattr("carojournal.policy.admin_file", lambda *_: "/nonexistent")
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    bundle = capsys.readouterr().out.split("\n")[0]
+    assert main(["import", bundle, "--into", str(tmp_path / "into"), "--receipts", str(tmp_path / "back")]) == 0
+    [receipt] = (tmp_path / "back").iterdir()
+    assert main(["ack", str(receipt)]) == 0
+    assert names(root, "receipts") == ["acks.json", "bundle-000001.json"]
+    capsys.readouterr()
+    assert carojournal(["status"]) == 0
+    assert "last batch\tnone\n" in capsys.readouterr().out
+    assert carojournal(["sent"]) == 0
+    assert capsys.readouterr().out == "Nothing was sent.\n"
+    assert carojournal(["delete-remote", "--yes"]) == 0
+    assert capsys.readouterr().out == "Nothing was sent, so there is nothing to ask for.\n"
+    assert carojournal(["clear", "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["was_sent"] is False
