@@ -8,9 +8,8 @@ import sys
 
 import pytest
 from receivers import answers
-from uploads import YES_MS, carobatch, configure, fill, rows
+from uploads import carobatch, configure, fill, rows
 
-from carojournal import deletion
 from carojournal.cli import main as carojournal
 
 HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -74,64 +73,16 @@ def test_a_dry_run_for_people(root, home, clock, receiver, capsys):
     assert "1 request, none of them sent" in told.err
 
 
-@pytest.mark.parametrize("consent_ms", [0, YES_MS])
-def test_where_nothing_may_be_sent_a_dry_run_shows_nothing_and_says_why(
-    root, home, clock, receiver, capsys, monkeypatch, consent_ms
-):
-    """Not even the requests to delete: they wait for the mode to be on, too."""
-    fill(root, clock, 1, consent_ms=consent_ms)
-    configure(home, receiver.settings, consent_ms)
-    deletion.queue(root, [("2026-01-01", bytes(16))], 1)
-    if consent_ms:
-        monkeypatch.setenv("CARO_TELEMETRY", "local")
-    source = "CARO_TELEMETRY" if consent_ms else "config"
-    for words in ([], ["--json"]):
-        assert carobatch(["upload", "--dry-run", *words]) == 0
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert told.err == f"carobatch: nothing would be sent: the mode is local (set by {source})\n"
+def test_without_consent_a_dry_run_previews_and_says_that_nothing_is_sent(root, home, clock, receiver, capsys):
+    [event] = fill(root, clock, 1, consent_ms=0)
+    configure(home, receiver.settings, 0)
+    assert carobatch(["upload", "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert event in told.out
+    assert "nothing is sent, the mode is local" in told.err
     assert carobatch(["upload"]) == 77
     assert carobatch(["run"]) == 0
     assert receiver.requests == []
-
-
-def test_a_dry_run_does_not_show_what_was_recorded_before_the_yes(root, home, clock, receiver, capsys):
-    before = fill(root, clock, 2, consent_ms=0)
-    after = set(fill(root, clock, 3)) - set(before)
-    configure(home, receiver.settings)
-    assert carobatch(["upload", "--dry-run"]) == 0
-    told = capsys.readouterr()
-    assert all(event in told.out for event in after)
-    assert not any(event in told.out for event in before)
-    assert told.err == "carobatch: 1 request, none of them sent\n"
-    assert carobatch(["upload"]) == 0
-    assert set(receiver.events) == after
-
-
-@pytest.mark.parametrize("most", [1, 2, 3])
-def test_a_dry_run_shows_no_more_batches_than_were_asked_for(root, home, clock, receiver, capsys, most):
-    """A batch that failed before goes first and counts; a request to delete is none."""
-    fill(root, clock, 2)
-    configure(home, f"{receiver.settings}\nbatch_max_events = 2")
-    receiver.script = answers((503, {}, b""))
-    assert carobatch(["upload"]) == 75
-    fill(root, clock, 4)
-    deletion.queue(root, [("2026-01-01", bytes(16))], 1)
-    capsys.readouterr()
-    assert carobatch(["upload", "--dry-run", "--json", "--max-batches", str(most)]) == 0
-    shown = [base64.b64decode(one["body_base64"]) for one in rows(capsys)]
-    assert carobatch(["upload", "--max-batches", str(most)]) == 0
-    assert [request.body for request in receiver.requests[1:]] == shown
-    assert len(shown) == 1 + most
-
-
-def test_a_dry_run_after_an_interrupted_clear_shows_nothing(root, home, clock, receiver, capsys):
-    fill(root, clock)
-    configure(home, receiver.settings)
-    deletion.note(root, "clearing 1700000000000")
-    assert carobatch(["upload", "--dry-run", "--json"]) == 0
-    assert capsys.readouterr() == ("", f"carobatch: nothing would be sent: {deletion.HALF_CLEARED}\n")
-    assert carobatch(["upload"]) == 75
 
 
 def test_upload_says_why_not_and_exits_75(root, home, clock, receiver, capsys):
@@ -143,8 +94,6 @@ def test_upload_says_why_not_and_exits_75(root, home, clock, receiver, capsys):
     # The receiver's word holds for `upload` as well; a wait that we drew does not.
     assert carobatch(["upload"]) == 75
     assert "the receiver asked to wait 36" in capsys.readouterr().err
-    assert carobatch(["upload", "--dry-run"]) == 0
-    assert "not before 36" in capsys.readouterr().err
     assert len(receiver.requests) == 1
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from receivers import unpacked
 from schema_strategies import any_event, payload
-from uploads import YES_MS, consented
+from uploads import consented
 
 from carobatch import plan
 from carobatch.event_text import encode, event_texts
@@ -45,7 +45,7 @@ def batch(root, clock):
         journal.append("error_occurred", error_category="backend_timeout", component="backend")
         journal.append("session_end", session_duration_ms=17)
     seal_idle_lanes(root, clock.now_ms + 10**10, 0)
-    [found] = plan.batches(plan.pending(JournalReader(root), YES_MS, {}, None), 100)
+    [found] = plan.batches(plan.pending(JournalReader(root), None, {}, None), 100)
     assert len(found.records) >= 5
     return found
 
@@ -131,7 +131,7 @@ def test_caro_array(batch):
 def test_where_a_batch_has_no_version_of_caro(root, clock):
     with consented(root, clock) as journal:
         journal.append("session_end", session_duration_ms=17)
-    [found] = plan.batches(plan.pending(JournalReader(root), YES_MS, {}, None, opened=True), 100)
+    [found] = plan.batches(plan.pending(JournalReader(root), None, {}, None, opened=True), 100)
     assert dict(sink("caro-v1").render(found).headers)["X-Caro-Version"] == "unknown"
 
 

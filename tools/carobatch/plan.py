@@ -29,15 +29,18 @@ PAYLOAD_BYTES_MAX = 1_048_576  # Of one batch: three to four times that as JSON,
 Runs = list[list[int]]
 
 
-def is_sendable(info: "SegmentInfo", consent_ms: int) -> bool:
-    """Tell whether events of this segment may be sent under the yes given at *consent_ms* (UTC ms, 0: none)."""
+def is_sendable(info: "SegmentInfo", consent_ms: int | None) -> bool:
+    """Tell whether events of this segment may be sent under the yes given at *consent_ms* (UTC ms, 0: none).
+
+    None stands for a preview, which looks at every event.
+    """
     known = not info.schema or is_known_schema(info.schema)
-    return known and consent_ms != 0 and info.consent_ms == consent_ms
+    return known and (consent_ms is None or (consent_ms != 0 and info.consent_ms == consent_ms))
 
 
 def pending(
     reader: "JournalReader",
-    consent_ms: int,
+    consent_ms: int | None,
     accounted: "Mapping[bytes, Runs]",
     sessions: frozenset[bytes] | None,
     *,

@@ -1,10 +1,6 @@
-"""What an upload would send now, byte for byte, without sending or changing anything.
-
-Left out are the headers of a single try: its number and time, and what the connection adds.
-"""
+"""What an upload would send now, byte for byte, without sending or changing anything."""
 
 import base64
-import itertools
 from typing import TYPE_CHECKING
 
 from carobatch import deliveries, plan
@@ -23,30 +19,24 @@ if TYPE_CHECKING:
 __all__ = ["preview", "request_object", "request_text"]
 
 
-def preview(root: str, sink: "Sink", events_max: int, consent_ms: int, batches_max: int = 0) -> "Iterator[Request]":
+def preview(root: str, sink: "Sink", events_max: int, consent_ms: int) -> "Iterator[Request]":
     """Yield the requests of an upload in their order; open segments, which it would seal first, are included.
 
-    *consent_ms* is when the yes that holds was given: without one (0) nothing would be sent.  *batches_max* 0 means
-    all.  Raises JournalIOError.
+    *consent_ms* 0 (nothing would be sent) looks at every event, as if all had been agreed to.  Raises JournalIOError.
     """
-    if not consent_ms:
-        return
     for asked in deletion.pending(root):
         request = sink.deletion(asked)
         if request is not None:
             yield request
     sessions = deletion.sendable_sessions(root)
     done = deliveries.accounted(root)
-    count = 0
     for intent in standing_intents(root):
         fits = (intent.value["target"], intent.value["consent"]) == (sink.target, consent_ms)
         if fits and intent.sessions <= sessions and look_again(JournalReader(root), intent, sink).stands:
             yield intent.request
-            count += 1
             deliveries.add(done, [row[:2] for row in intent.value["identities"]])  # type: ignore[attr-defined]
-    records = plan.pending(JournalReader(root), consent_ms, done, sessions, opened=True)
-    left = max(0, batches_max - count) if batches_max else None
-    for batch in itertools.islice(plan.batches(records, events_max), left):
+    records = plan.pending(JournalReader(root), consent_ms or None, done, sessions, opened=True)
+    for batch in plan.batches(records, events_max):
         yield sink.render(batch)
 
 

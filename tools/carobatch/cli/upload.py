@@ -17,7 +17,6 @@ from carojournal.errors import ConfigError, ConsentError, UsageError
 if TYPE_CHECKING:
     from carobatch.target import Target
     from carobatch.upload import Outcome
-    from carojournal.settings import Settings
 
 __all__ = ["OPTIONS", "summary", "upload", "upload_once"]
 
@@ -25,7 +24,7 @@ _WAIT_BASE_MS = 1_000  # With --wait somebody is waiting: full jitter over 2, 4,
 _WAIT_CAP_MS = 300_000  # and at most five minutes.
 OPTIONS = {
     "dir": DIR_OPTION,
-    "dry_run": {"help": "print the requests that would be sent now, their bodies unpacked, and send nothing"},
+    "dry_run": {"help": "print the requests, their bodies unpacked, and send nothing"},
     "max_batches": {"type": int, "metavar": "N", "help": "send at most N batches, at least 1 (default: all)"},
     "wait": {"help": "wait and try again until everything is sent or nothing can be"},
     "json": {"help": "print JSON: one object, or with --dry-run one a line, the exact body in base64"},
@@ -42,10 +41,6 @@ def upload(
 ) -> int:
     """Send what was recorded after the yes, whether it is due or not.
 
-    --dry-run prints what would be sent under the present choice: nothing where nothing may be.  For people the bodies
-    are unpacked, with --json they are the exact bytes.  The headers of a single try (its number and time, and what the
-    connection adds) are not shown.
-
     Exit 75: not now, and nothing is lost; 77: the user's choice forbids it; 78: the configuration lacks something.
     """
     from carobatch.target import read_target
@@ -59,7 +54,7 @@ def upload(
         raise ConfigError(settings.problems[0])
     allowed = found.mode == "on"
     if dry_run:
-        return _dry_run(root, settings, found, max_batches or 0, json=json)
+        return _dry_run(root, read_target(settings), found, json=json)
     if not allowed and not _may_ask(root):
         raise ConsentError(f"nothing is sent: the mode is {found.mode} (set by {found.source})")
     if not is_made(root):
@@ -103,16 +98,19 @@ def upload_once(root: str, target: "Target", max_batches: int = 0, *, waited: bo
 
     Without *waited* nothing is tried while the receiver has asked to wait.
     """
+    from carobatch import timing
     from carobatch.seal import seal_idle_lanes
     from carobatch.target import make_job, sending_allowed
     from carobatch.upload import Outcome, Upload
     from carojournal import deletion
 
-    if _is_half_cleared(root):
+    identity = deletion.read_identity(root)
+    if identity is not None and identity.half_cleared:
         return Outcome("hold", deletion.HALF_CLEARED)
     now_ms = time.time_ns() // 1_000_000
-    seconds = 0 if waited else _seconds_to_wait(root, now_ms)
-    if seconds:
+    tries = timing.load_tries(root)
+    if not waited and timing.waits(tries.asked_ms, now_ms):
+        seconds = (tries.asked_ms - now_ms) // 1000 + 1
         return Outcome("later", f"the receiver asked to wait {seconds} s more", retry_after_ms=seconds * 1000)
     job = make_job(root, target, batches_max=max_batches)
     if sending_allowed(root, os.environ):
@@ -124,21 +122,6 @@ def upload_once(root: str, target: "Target", max_batches: int = 0, *, waited: bo
         return Upload(job).run()
     finally:
         job.client.close()
-
-
-def _is_half_cleared(root: str) -> bool:
-    from carojournal import deletion
-
-    identity = deletion.read_identity(root)
-    return identity is not None and identity.half_cleared
-
-
-def _seconds_to_wait(root: str, now_ms: int) -> int:
-    """Return for how long the receiver has asked to be left alone, in seconds; 0 if it may be called."""
-    from carobatch import timing
-
-    asked_ms = timing.load_tries(root).asked_ms
-    return (asked_ms - now_ms) // 1000 + 1 if timing.waits(asked_ms, now_ms) else 0
 
 
 def _sleep(retry_after_ms: int, tries: int) -> None:
@@ -173,24 +156,16 @@ def _view(outcome: "Outcome") -> dict[str, object]:
     }
 
 
-def _dry_run(root: str, settings: "Settings", found: policy.Policy, max_batches: int, *, json: bool) -> int:
-    """Print what an upload would send under the present choice; where nothing may be sent, say why."""
+def _dry_run(root: str, target: "Target", found: policy.Policy, *, json: bool) -> int:
     from carobatch.preview import preview, request_object, request_text
-    from carobatch.target import read_target
-    from carojournal import deletion
 
-    why = f"the mode is {found.mode} (set by {found.source})" if found.mode != "on" else ""
-    if why or _is_half_cleared(root):
-        say(f"nothing would be sent: {why or deletion.HALF_CLEARED}", "carobatch")
-        return 0
-    target = read_target(settings)
+    consent_ms = found.consent_ms if found.mode == "on" else 0
     count = 0
-    previewed = preview(root, target.sink, target.events_max, found.consent_ms, max_batches)
-    for request in previewed if is_made(root) else ():
+    for request in preview(root, target.sink, target.events_max, consent_ms) if is_made(root) else ():
         print(json_.dumps(request_object(request)) if json else request_text(request) + "\n")
         count += 1
+    if not consent_ms:
+        say(f"this is a preview: nothing is sent, the mode is {found.mode} (set by {found.source})", "carobatch")
+        say("what is recorded before a yes is never sent; this is what such events would look like", "carobatch")
     say(f"{count_text(count, 'request')}, none of them sent", "carobatch")
-    seconds = _seconds_to_wait(root, time.time_ns() // 1_000_000)
-    if seconds:
-        say(f"not before {seconds} s from now, as the receiver asked", "carobatch")
     return 0
