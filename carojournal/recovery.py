@@ -5,9 +5,9 @@ Nothing is repaired and nothing is written.  Three kinds of findings, because th
     torn     the unfinished append of a process or machine that died: expected, nothing acknowledged is lost
     damage   bytes that do not verify
     gaps     records that must have existed and are gone: a hole in a segment's sequence numbers, a segment that is
-             shorter than its successor says, or the predecessor that a segment names and nobody has.  A predecessor
-             is accounted for if it is still here, if a loss record names it, if a receipt lists it, or if the journal
-             was cleared since the lane began.
+             shorter than its successor says, or one that nobody has and that another names as its predecessor, or the
+             lock file of a lane that rests as its last.  Such a segment is accounted for if it is still here, if a
+             loss record names it, if a receipt lists it, or if the journal was cleared since the lane began.
 
 One segment is in memory at a time.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carojournal import segments as listing
-from carojournal import verify_files, verify_segment
+from carojournal import spool, verify_files, verify_segment
 from carojournal.errors import JournalIOError
 from carojournal.held import SKIPPABLE_MAGIC
 from carojournal.reader import JournalReader
@@ -43,11 +43,13 @@ __all__ = [
 
 CLEAN, TORN, DAMAGED, GAPS = 0, 1, 2, 3  # Exit codes of `carojournal verify`.
 
+_LOOKS = 4
 REASONS = listing.REASONS | verify_segment.REASONS | verify_files.REASONS
 GAP_REASONS = {
     "sequence": "sequence numbers are missing inside the segment",
     "shorter": "the segment ends before the place where its successor says it ended",
     "previous": "the segment that this one follows is gone, and no loss record, receipt or clearing accounts for it",
+    "lane": "the segment that the lane had last is gone, and no loss record, receipt or clearing accounts for it",
 }
 
 
@@ -80,6 +82,14 @@ class Report:
         self.sort_in([*other.torn, *other.damage])
         self.gaps += other.gaps
 
+    def keep(self, other: "Report") -> None:
+        """Keep only what *other* has found as well, wherever the file lies by now."""
+        for ours, theirs in ((self.torn, other.torn), (self.damage, other.damage)):
+            known = {(one.offset, one.size, one.reason) for one in theirs}
+            ours[:] = [one for one in ours if (one.offset, one.size, one.reason) in known]
+        gaps = {(gap.segment, gap.first_seq, gap.reason) for gap in other.gaps}
+        self.gaps = [gap for gap in self.gaps if (gap.segment, gap.first_seq, gap.reason) in gaps]
+
     def sort_in(self, findings: "Iterable[Damage]") -> None:
         """Add findings, each to its kind, once."""
         for finding in findings:
@@ -89,7 +99,30 @@ class Report:
 
 
 def verify(root: str) -> Report:
-    """Check the journal at *root* as a whole.  A missing or empty one is clean.  Raises JournalIOError."""
+    """Check the journal at *root* as a whole.  A missing or empty one is clean.  Raises JournalIOError.
+
+    What a journal that is being written to seems to have wrong is looked at again: segments are closed and evicted
+    between one look and the next, and what is really wrong stays so.
+    """
+    before, report = _state(root), _verify_once(root)
+    for _ in range(_LOOKS - 1):
+        now = _state(root)
+        if report.exit_code == CLEAN or now == before:
+            break
+        before, again = now, _verify_once(root)
+        again.keep(report)
+        report = again
+    return report
+
+
+def _state(root: str) -> list[tuple[str, str, int]]:
+    try:
+        return sorted(spool.usage(root))
+    except OSError:
+        return []
+
+
+def _verify_once(root: str) -> Report:
     report = Report(root)
     reader = JournalReader(root)
     known: dict[bytes, Verified] = {}
@@ -117,6 +150,7 @@ def verify(root: str) -> Report:
     opened = {group[0].lane: group[0] for group in groups if group[0].state == "open"}
     report.sort_in(verify_files.verify_files(root, {lane: info for lane, info in opened.items() if lane is not None}))
     _check_chains(report, reader, known, heads)
+    _check_resting(report, reader, heads)
     return report
 
 
@@ -171,6 +205,19 @@ def _check_chains(
             continue
         else:
             report.gaps.append(Gap(info.path, 0, segment, None, last_seq, "previous"))
+
+
+def _check_resting(report: Report, reader: JournalReader, heads: dict[bytes, SegmentInfo]) -> None:
+    """Ask where the last segment is of every lane that has none."""
+    for path, segment, created_us in verify_files.resting_lanes(reader.root):
+        if segment in heads or any(at >= created_us // 1000 for at in cleared_ms(reader.root)):
+            continue
+        now = JournalReader(reader.root)  # It may have been closed, packed, delivered or evicted since it was listed.
+        here = any(info.segment == segment for group in now.groups() for info in group)
+        if not here and not any(segment.hex() in finding.path for finding in now.damage):
+            accounted = explained_segments(reader.root).union(loss["segment"] for loss in now.losses())
+            if segment not in accounted:
+                report.gaps.append(Gap(path, 0, segment, None, None, "lane"))
 
 
 def _began_cleared(info: SegmentInfo, heads: dict[bytes, SegmentInfo], cleared: list[int]) -> bool:

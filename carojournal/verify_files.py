@@ -17,9 +17,9 @@ from carojournal.drops import DROPS, LINE_BYTES
 from carojournal.errors import JournalIOError, MalformedCBOR
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX
 from carojournal.policy import SNAPSHOT
-from carojournal.segment_file import LOCK_BYTES_MAX, Damage, SegmentInfo, parse_lock, read_file
+from carojournal.segment_file import LOCK_BYTES_MAX, Damage, SegmentInfo, parse_lock, read_file, read_header
 
-__all__ = ["REASONS", "cleared_ms", "explained_segments", "verify_files"]
+__all__ = ["REASONS", "cleared_ms", "explained_segments", "resting_lanes", "verify_files"]
 
 REASONS = {
     "line": "a line whose checksum does not match",
@@ -31,6 +31,7 @@ REASONS = {
     "batch": "what a batch was to send cannot be read; its events count as not sent",
 }
 
+_HEADER_BYTES_MAX = 4_096
 RECEIPT_BYTES_MAX = 16_777_216
 _ACKS = "acks.json"
 _UUID_DIGITS = 32
@@ -155,9 +156,34 @@ def _lock(path: str, opened: SegmentInfo | None) -> list[Damage]:
         # Perhaps a writer was just starting a segment: look again while no writer has the lane.
         if not _is_free(path):
             return []
+    current = _begins(f"{path.removesuffix('.lock')}.seg")
+    if current is not None and current != segment:
+        return []  # The lane has gone on since it was listed.
     before = opened.previous[0] if opened and opened.previous else None
     torn = opened is not None and (not data or (named is not None and named[0] == before))
     return [Damage(path, 0, len(data), "lock" if named is None else "lock_names", torn=torn)]
+
+
+def _begins(path: str) -> bytes | None:
+    """Return the uuid that the header of the segment at *path* says, None without one."""
+    with suppress(OSError):
+        header = read_header(read_file(path, _HEADER_BYTES_MAX))
+        segment = header.get("segment") if header else None
+        return segment if type(segment) is bytes else None
+    return None
+
+
+def resting_lanes(root: str) -> list[tuple[str, bytes, int]]:
+    """Return (lock file, uuid, creation time in us) of the last segment of every lane that has none."""
+    found = []
+    for name in _names(root, "lanes"):
+        path = os.path.join(root, "lanes", name)
+        if name.endswith(".lock"):
+            with suppress(OSError):
+                named = parse_lock(read_file(path, LOCK_BYTES_MAX))
+                if named is not None and not os.path.lexists(f"{path.removesuffix('.lock')}.seg"):
+                    found.append((path, named[0], named[1]))
+    return found
 
 
 def _is_free(path: str) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_scan import edited, edits
 
 from carobatch.ledger import Ledger
-from carojournal import Journal
+from carojournal import Journal, recovery
 from carojournal.recovery import (
     CLEAN,
     DAMAGED,
@@ -322,3 +322,33 @@ def test_segment_that_could_not_be_started_leaves_no_gap(journal, root, clock, m
         assert other.record("error_occurred", error_category="config_error")
     report = verify(root)
     assert (report.exit_code, report.events) == (CLEAN, 2)
+
+
+@pytest.mark.parametrize("really", [False, True])
+def test_what_seems_wrong_while_others_write_is_looked_at_again(journal, root, clock, generated, monkeypatch, really):
+    """Segments are closed and evicted between one look and the next; what is wrong stays so, wherever the file went."""
+    for _ in range(20):
+        clock.advance(1)
+        assert journal.record("command_generated", **generated)
+    lane = os.path.join(root, "lanes", "0.seg")
+    if really:
+        with open(lane, "r+b") as file:
+            file.seek(1_000)
+            file.write(b"\0")
+    once, looks = recovery._verify_once, []
+
+    def meanwhile(path):
+        report = once(path)
+        looks.append(report.exit_code)
+        if len(looks) == 1:
+            report.gaps.append(recovery.Gap(lane, 0, A, None, None, "previous"))
+            clock.advance(86_400_000)
+            assert journal.record("command_generated", **generated)
+        return report
+
+    monkeypatch.setattr(recovery, "_verify_once", meanwhile)
+    report = verify(root)
+    assert len(looks) == 2
+    assert not report.gaps
+    assert report.exit_code == (DAMAGED if really else CLEAN)
+    assert [os.path.basename(os.path.dirname(item.path)) for item in report.damage] == ["segments"] * really

@@ -7,8 +7,11 @@ import pytest
 from forge import NOON_US
 from forged_trees import put, put_identity, put_lane
 
+from carojournal import JournalReader, verify_files
+from carojournal.clear import clear
+from carojournal.closed import close_lanes
 from carojournal.identity import line
-from carojournal.recovery import TORN, verify
+from carojournal.recovery import CLEAN, GAPS, TORN, verify
 
 A, B = (bytes([number]) * 16 for number in (0xA1, 0xB2))
 PAYLOADS = [forge.event(1), forge.event(2, generation=3), forge.event(99_000)]
@@ -91,3 +94,31 @@ def test_identity_that_is_gone_beside_segments_is_named(tree):
     put_lane(tree, A, PAYLOADS)
     (tree / "journal").unlink()
     assert [item.reason for item in verify(str(tree)).damage] == ["missing"]
+
+
+def test_lane_whose_last_segment_is_gone_is_a_gap(journal, root, clock, generated):
+    """Nobody follows it yet, so only the lock file tells."""
+    for _ in range(3):
+        assert journal.record("command_generated", **generated)
+    os.unlink(os.path.join(root, "lanes", "0.seg"))
+    report = verify(root)
+    assert (report.exit_code, [gap.reason for gap in report.gaps]) == (GAPS, ["lane"])
+    assert report.gaps[0].path == os.path.join(root, "lanes", "0.lock")
+
+
+def test_lane_whose_last_segment_was_cleared_or_closed_is_none(journal, root, clock, generated):
+    assert journal.record("command_generated", **generated)
+    close_lanes(root, clock.now_ms)
+    assert verify(root).exit_code == CLEAN
+    assert journal.record("command_generated", **generated)
+    clear(root, clock.now_ms + 1, remove_root=False)
+    assert verify(root).exit_code == CLEAN
+
+
+def test_lane_that_has_gone_on_since_it_was_listed_is_not_damaged(journal, root, clock, generated):
+    assert journal.record("command_generated", **generated)
+    listed = JournalReader(root).groups()[0][0]
+    assert listed.lane == 0
+    clock.advance(86_400_000)
+    assert journal.record("command_generated", **generated)
+    assert verify_files.verify_files(root, {0: listed}) == []
