@@ -13,6 +13,7 @@ from carojournal import policy
 from carojournal.config_files import load
 from carojournal.config_keys import KEYS
 from carojournal.events import LEVELS
+from carojournal.place import is_journal
 from carojournal.policy import SNAPSHOT, Policy, environment_limits
 from carojournal.settings import Settings, Value
 from carojournal.snapshot import encode_snapshot
@@ -53,6 +54,8 @@ def _write_snapshot(root: str, data: bytes) -> None:
     status = os.lstat(root)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         return
+    if not is_journal(root):
+        return
     path = os.path.join(root, SNAPSHOT)
     # One name for all: two processes at once can at worst leave a wrong CRC, and the next one replaces that.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -69,7 +72,7 @@ def refresh_snapshot(root: str, config_path: str, admin_path: str, signatures: s
     """Return `resolve_files`, and leave a snapshot of it below *root* unless it is off.  Never raises.
 
     *signatures* are the files' signatures from before this call, as `snapshot.encode_snapshot` takes them.  Nothing is
-    written where there is no journal yet: looking at a policy makes no directories.
+    written where there is no journal yet: looking at a policy makes no directories, and no files among somebody's own.
     """
     found = resolve_files(config_path, admin_path, channel)
     if found.mode != "off" and "!" not in signatures:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from carojournal import config, policy, snapshot
 from carojournal.policy import Policy, environment_limits, resolve
+from carojournal.root import make_root
 from carojournal.snapshot import encode_snapshot, parse_snapshot, says
 
 TREE = os.path.dirname(os.path.dirname(config.__file__))
@@ -117,7 +118,7 @@ def test_nobody_chose(root):
 
 
 def test_upgrade_from_beta_to_ga_switches_off_unless_the_user_chose(user, root):
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     user("[telemetry]\nlevel = 'minimal'\n")
     assert (held(root).mode, held(root, "ga").mode) == ("local", "off")
     user("[telemetry]\nenabled = true\n")
@@ -135,13 +136,13 @@ def parses(monkeypatch):
 
 def test_snapshot_saves_the_second_parse(user, root, parses):
     user(ON)
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     first, second = held(root), held(root)
     assert len(parses) == 1
     assert [getattr(first, name) for name in Policy.__slots__] == [getattr(second, name) for name in Policy.__slots__]
     assert first.mode == "on"
     assert os.stat(os.path.join(root, "policy")).st_mode & 0o777 == 0o600
-    assert os.listdir(root) == ["policy"]
+    assert sorted(os.listdir(root)) == ["lanes", "policy", "segments"]
 
 
 def test_looking_at_a_policy_makes_no_directory(user, root):
@@ -152,16 +153,16 @@ def test_looking_at_a_policy_makes_no_directory(user, root):
 
 @pytest.mark.parametrize("text", ["[telemetry]\nenabled = false\n", "telemetry = {enabled = false}\n", "[telemetry"])
 def test_off_writes_no_snapshot(user, root, text):
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     user(text)
     assert held(root).mode == "off"
-    assert os.listdir(root) == []
+    assert sorted(os.listdir(root)) == ["lanes", "segments"]
 
 
 @pytest.mark.parametrize("change", ["mtime", "size", "inode", "admin", "channel", "text"])
 def test_a_snapshot_of_anything_else_is_not_used(user, root, parses, tmp_path, monkeypatch, change):
     place = user(ON)
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     admin = tmp_path / "admin.toml"
     assert held(root, admin=str(admin)).mode == "on"
     status = os.stat(place)
@@ -200,7 +201,7 @@ def test_every_truncation_of_a_snapshot_is_detected():
 
 def test_damaged_snapshot_is_replaced(user, root, parses):
     user(ON)
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     held(root)
     place = os.path.join(root, "policy")
     with open(place, "r+b") as stream:
@@ -215,7 +216,7 @@ def test_damaged_snapshot_is_replaced(user, root, parses):
 )
 def test_a_strange_snapshot_with_the_right_crc_is_replaced(user, root, line, other):
     user(ON)
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     held(root)
     place = os.path.join(root, "policy")
     with open(place, "rb") as stream:
@@ -238,15 +239,26 @@ def test_no_bytes_pass_for_a_snapshot(data):
 @pytest.mark.parametrize("root_mode", [0o777, 0o770])
 def test_no_snapshot_goes_where_others_can_write(user, root, root_mode):
     user(ON)
-    os.makedirs(root)
+    make_root(root)
     os.chmod(root, root_mode)
     assert held(root).mode == "on"
-    assert os.listdir(root) == []
+    assert sorted(os.listdir(root)) == ["lanes", "segments"]
+
+
+@pytest.mark.parametrize("names", [(), ("notes.txt",), ("journal",)])
+def test_no_snapshot_goes_where_there_is_no_journal(user, root, names):
+    user(ON)
+    os.makedirs(root, mode=0o700)
+    for name in names:
+        with open(os.path.join(root, name), "w") as stream:
+            stream.write("mine\n")
+    assert held(root).mode == "on"
+    assert sorted(os.listdir(root)) == sorted(names)
 
 
 def test_no_snapshot_goes_through_a_link(user, root, tmp_path):
     user(ON)
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     victim = tmp_path / "victim"
     victim.write_text("precious")
     os.symlink(victim, os.path.join(root, "policy.tmp"))
@@ -256,7 +268,7 @@ def test_no_snapshot_goes_through_a_link(user, root, tmp_path):
 
 def test_a_file_that_was_just_changed_gets_no_snapshot(user, root):
     place = user(ON)
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     now_ns = time.time_ns() + 60_000_000_000  # Ahead of the test by more than it takes.
     for age_ns, kept in ((1, False), (99_000_000, False), (101_000_000, True)):
         os.utime(place, ns=(now_ns - age_ns, now_ns - age_ns))
@@ -332,7 +344,7 @@ def test_narrowed_names_the_source_only_where_it_narrows():
 def test_policy_loads_nothing_heavy_where_the_snapshot_holds(user, root):
     """A fresh interpreter resolves a policy without a TOML parser."""
     user(ON)
-    os.makedirs(root, mode=0o700)
+    make_root(root)
     held(root)
     program = (
         "import sys, os\n"
