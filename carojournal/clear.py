@@ -40,8 +40,8 @@ from carojournal.errors import JournalBusy, JournalIOError, JournalUnavailable
 from carojournal.identity import IDENTITY, line, new_identity
 from carojournal.locks import BATCH_LOCK, batch_lock
 from carojournal.migrate_ledger import LEDGER
+from carojournal.place import has_journal, is_journal
 from carojournal.root import check_root, is_folder, open_file
-from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,19 +78,11 @@ def _check(root: str) -> bool:
         check_root(root, ())  # A link in a folder's place goes like any file.
     except (FileNotFoundError, NotADirectoryError):
         return False
-    try:
-        ours = read_file(os.path.join(root, IDENTITY), 13) == b"carojournal 1"
-    except FileNotFoundError:
-        ours = False
-        if not os.listdir(root):
-            return False
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.EINVAL, errno.ENXIO):  # A link, pipe or socket says nothing.
-            raise
-        ours = False
-    if not ours and not os.path.isdir(os.path.join(root, "lanes")):
+    if is_journal(root):
+        return True
+    if has_journal(root):  # A copy's segments, or requests that wait: nothing that is known as this user's journal.
         raise JournalUnavailable(f"{root} is not a journal")
-    return True
+    return False
 
 
 def survey(root: str) -> Kept:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from carojournal import drops, policy, spool
 from carojournal.events import LEVELS
 from carojournal.own_events import ALL_EVENTS
+from carojournal.place import has_journal
 
 if TYPE_CHECKING:
     from carojournal.index_queries import Totals
@@ -85,7 +86,10 @@ class Status:
 
 
 def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None, admin: str | None = None) -> Status:
-    """Return the status of the journal at *root*.  Raises JournalIOError, OSError if a folder cannot be read.
+    """Return the status of the journal at *root*.
+
+    Raises UnsafeRoot or JournalUnavailable if something else is there, JournalIOError, OSError if a folder cannot be
+    read.
 
     *channel* is the host's release channel (default: the program's own), *admin* the administrator's file.
     """
@@ -104,7 +108,7 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
         problems=found.problems,
         consent=(consent.answer, consent.current, consent.at_ms) if consent else None,
     )
-    if os.path.isdir(root):
+    if has_journal(root):
         _add_identity(status)
         _add_counters(status)
         _add_batches(status, str(settings.value("wire_format")))

@@ -8,6 +8,7 @@ from collections import Counter
 from carojournal import policy
 from carojournal.audit import Report, audit_paths
 from carojournal.cli.exits import DAMAGED
+from carojournal.place import has_journal
 
 __all__ = ["OPTIONS", "audit"]
 
@@ -25,11 +26,9 @@ def audit(*paths: str, json: bool = False) -> int:
     could not be read.
     """
     root = policy.journal_root(os.environ)
-    if not paths and not os.path.lexists(root):
-        chosen: tuple[str, ...] = ()
-    else:
-        chosen = paths or (root,)
-    report = audit_paths(chosen)
+    if not paths and has_journal(root):
+        paths = (root,)
+    report = audit_paths(paths)
     if json:
         print(json_module.dumps(report.as_json(), indent=2))
     else:

@@ -9,6 +9,7 @@ from carojournal.cli.confirm import confirm
 from carojournal.cli.output import count_text, is_terminal, say, table, uses_color
 from carojournal.config import CHANNEL, load_for
 from carojournal.identity import Identity
+from carojournal.place import has_journal
 from carojournal.root import check_root
 from carojournal.times import utc_text
 
@@ -27,10 +28,9 @@ OPTIONS = {
 
 
 def _identity(root: str) -> Identity | None:
-    try:
-        check_root(root)
-    except (FileNotFoundError, NotADirectoryError):
+    if not has_journal(root):
         return None
+    check_root(root)
     return deletion.read_identity(root)
 
 

@@ -10,10 +10,10 @@ __all__ = ["print_disk_usage"]
 
 
 def print_disk_usage(root: str) -> None:
-    """Print a row for every part below *root*, and the total beside the cap."""
+    """Print a row for every part below *root*, and the total beside the cap.  Raises OSError."""
     try:
         files = spool.usage(root)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         say("there is no journal yet")
         return
     sums: dict[str, list[int]] = {}

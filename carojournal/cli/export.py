@@ -14,6 +14,7 @@ from carojournal.errors import JournalOff, UsageError
 from carojournal.export_clear import Removed, remove_exported
 from carojournal.identity import day_of
 from carojournal.locks import batch_lock
+from carojournal.place import has_journal
 from carojournal.reader import JournalReader
 from carojournal.root import check_root
 
@@ -61,7 +62,8 @@ def export(*, output: str = "", format: str = "", clear: bool = False, force: bo
     output = output or f"telemetry-export-{day_of(now_ms)}.{form}"
     removed = None
     with contextlib.ExitStack() as held:
-        if clear and os.path.lexists(root):
+        there = has_journal(root)
+        if clear and there:
             check_root(root)
             held.enter_context(batch_lock(root))
             close_lanes(root, now_ms)

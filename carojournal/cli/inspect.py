@@ -14,6 +14,8 @@ from carojournal.cli.event_formats import FORMATS, MACHINE_FORMATS, writer_of
 from carojournal.cli.exits import INTERRUPTED
 from carojournal.cli.output import bytes_text, count_text, is_terminal, say, uses_color
 from carojournal.errors import UsageError
+from carojournal.place import has_journal
+from carojournal.root import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,6 +78,7 @@ def inspect(  # noqa: PLR0913 - the options of the verb
     """
     root = policy.journal_root(os.environ)
     if disk_usage:
+        has_journal(root)
         from carojournal.cli.disk_usage import print_disk_usage
 
         print_disk_usage(root)
@@ -91,6 +94,7 @@ def inspect(  # noqa: PLR0913 - the options of the verb
     count = _limit(limit, default=None if after_cursor or cursor_file else LIMIT_DEFAULT)
     from carojournal.reader import JournalReader
 
+    has_journal(root)
     reader = JournalReader(root)
     show = _Show(output)
     if with_cursor:
@@ -240,7 +244,7 @@ def _fresh(coming: "Iterator[Record]", query: "Query", shown: "set[tuple[bytes, 
 def _remarks(reader: "JournalReader", query: "Query", show: _Show, *, quiet: bool) -> None:
     """Say on standard error why there is nothing (unless *quiet*), and what could not be read."""
     if not show.count:
-        if not os.path.isdir(reader.root):
+        if not is_folder(reader.root):
             say("there is no journal yet")
         elif not reader.segments():
             say("the journal is empty")

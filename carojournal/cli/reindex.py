@@ -9,6 +9,8 @@ from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.config import CHANNEL
 from carojournal.errors import JournalIOError, JournalOff
 from carojournal.index import INDEX, rebuild
+from carojournal.place import has_journal
+from carojournal.root import is_folder
 
 __all__ = ["OPTIONS", "reindex"]
 
@@ -26,10 +28,11 @@ def reindex(*, json: bool = False) -> int:
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
     if found.mode == "off":
         raise JournalOff(f"telemetry is off ({found.source}), so no index is kept")
+    has_journal(root)
     reader = JournalReader(root)
     infos = reader.segments()
     if not infos:
-        say("there is no journal yet" if not os.path.isdir(root) else "the journal is empty")
+        say("there is no journal yet" if not is_folder(root) else "the journal is empty")
         return 0
     path = os.path.join(root, INDEX)
     try:

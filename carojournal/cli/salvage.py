@@ -6,6 +6,7 @@ from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.errors import UsageError
+from carojournal.place import has_journal
 from carojournal.reader import JournalReader
 from carojournal.recovery import REASONS
 from carojournal.salvage import FORMATS
@@ -30,7 +31,9 @@ def salvage(*, out: str = "", format: str = "cborseq") -> int:  # noqa: A002 - t
     """
     if not out:
         raise UsageError("--out FILE is needed")
-    reader = JournalReader(policy.journal_root(os.environ))
+    root = policy.journal_root(os.environ)
+    has_journal(root)
+    reader = JournalReader(root)
     done = copy(reader, out, format)
     for item in done.damage:
         kind = "torn tail" if item.torn else "unreadable"

@@ -10,6 +10,7 @@ from carojournal import sent as log
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import count_text, escape, is_terminal, say, table, uses_color
 from carojournal.errors import JournalUnavailable
+from carojournal.place import has_journal
 from carojournal.times import local_text, utc_text
 
 __all__ = ["OPTIONS", "sent"]
@@ -34,7 +35,7 @@ def sent(batch: str = "", *, raw: bool = False, json: bool = False) -> int:
     A batch is named by the first digits of its id.  Exit 65: a copy is not what its receipt says was sent.
     """
     root = policy.journal_root(os.environ)
-    found = log.sent_batches(root) if os.path.isdir(root) else []
+    found = log.sent_batches(root) if has_journal(root) else []
     if batch:
         chosen = [one for one in found if one.batch.startswith(batch)]
         if len(chosen) != 1:

@@ -5,8 +5,10 @@ import os
 
 from carojournal import policy
 from carojournal.cli.output import bytes_text, count_text, escape, paint, uses_color
+from carojournal.place import has_journal
 from carojournal.recovery import GAP_REASONS, REASONS, Report, verify_paths
 from carojournal.recovery import verify as verify_journal
+from carojournal.root import is_folder
 
 __all__ = ["OPTIONS", "verify"]
 
@@ -25,9 +27,12 @@ def verify(*paths: str, json: bool = False) -> int:
     """Check every byte that is kept, and whether anything is missing.  Nothing is changed.
 
     Exit codes: 0 clean (also where there is no journal), 1 only torn tails, which a crash leaves and which lose nothing
-    that was acknowledged, 2 damage, 3 records are missing and nothing accounts for them.  With both, 2 wins over 3.
+    that was acknowledged, 2 damage, 3 records are missing and nothing accounts for them.  With both, 2 wins over 3.  A
+    directory that holds other things is no journal: 69.
     """
     root = policy.journal_root(os.environ)
+    for place in filter(is_folder, paths) if paths else (root,):
+        has_journal(place)  # Of files that are none of ours nothing can be said to be whole.
     report = verify_paths(paths) if paths else verify_journal(root)
     if json:
         print(jsonlib.dumps(_as_json(report, root if not paths else None)))
@@ -35,7 +40,7 @@ def verify(*paths: str, json: bool = False) -> int:
     for line in _lines(report, color=uses_color()):
         print(line)
     if not paths and not report.files and not report.exit_code:
-        print(f"no journal at {escape(root)}" if not os.path.isdir(root) else "the journal is empty")
+        print(f"no journal at {escape(root)}" if not is_folder(root) else "the journal is empty")
         return 0
     read = f"{count_text(report.files, 'file')}, {bytes_text(report.bytes)}, {count_text(report.events, 'event')}"
     print(f"{read}: {_verdict(report)}")

@@ -8,6 +8,7 @@ from carojournal import policy
 from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.config import CHANNEL
 from carojournal.errors import JournalOff
+from carojournal.place import has_journal
 from carojournal.root import check_root
 
 if TYPE_CHECKING:
@@ -22,21 +23,19 @@ DIR_OPTION: dict[str, object] = {"help": "the journal's directory (default: $CAR
 def journal_root(given: str) -> str:
     """Return the journal's root: *given*, else the default of this environment; it need not exist.
 
-    Raises UnsafeRoot if it is a link, somebody else's or writable by others.
+    Raises UnsafeRoot if it is a link, somebody else's or writable by others,
+    JournalUnavailable if it holds other things than a journal, OSError where that cannot be said.
     """
     root = os.path.abspath(given or policy.journal_root(os.environ))
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         check_root(root)
+    has_journal(root)
     return root
 
 
 def is_made(root: str) -> bool:
-    """Tell whether there is a journal.  Raises OSError where that cannot be told: it must not pass for empty."""
-    try:
-        os.stat(root)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+    """Tell whether there is a journal, below which may be written.  Raises as `place.has_journal`."""
+    return has_journal(root)
 
 
 def refuse_off(root: str) -> None:

@@ -5,7 +5,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from carobatch.cli.common import DIR_OPTION, journal_root
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root
 from carojournal import deletion as requests
 from carojournal import sent
 from carojournal.cli.output import is_terminal, say, table, uses_color
@@ -55,7 +55,7 @@ def deletion(
 
     wire = str(load_for(os.environ).value("wire_format"))
     by_hand = deletion_by_hand(wire)
-    places = sorted({(one.sink, one.url) for one in sent.sent_batches(root)}) if os.path.isdir(root) else []
+    places = sorted({(one.sink, one.url) for one in sent.sent_batches(root)}) if is_made(root) else []
     if json:
         print(json_.dumps(_view(found, wire, by_hand, places)))
         return 0

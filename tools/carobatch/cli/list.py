@@ -1,10 +1,9 @@
 """`carobatch list`: bundles, batches, receipts, gaps."""
 
 import json as json_
-import os
 import sys
 
-from carobatch.cli.common import DIR_OPTION, journal_root, open_store
+from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store
 from carojournal.cli.output import is_terminal, table
 from carojournal.errors import UsageError
 
@@ -26,7 +25,7 @@ def list_(*kinds: str, dir: str = "", json: bool = False) -> int:  # noqa: A002 
     root = journal_root(dir)
     rows: list[dict[str, object]] = []
     for kind in kinds or _KINDS:
-        if not os.path.isdir(root):
+        if not is_made(root):
             break
         if kind == "bundles":
             rows += survey.list_bundles(root)
