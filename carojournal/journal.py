@@ -140,8 +140,10 @@ class Journal:
         "each" syncs every append.  *environ*, *clock* (UTC nanoseconds), *random* and *admin* (the administrator's
         file) are for tests.
 
-        Raises UsageError for a word that is none of the allowed ones.
+        Raises UsageError for a word that is none of the allowed ones, and for an empty *dir*.
         """
+        if dir == "":
+            raise carojournal.errors.UsageError("dir is empty: leave it out for the default")
         environ = os.environ if environ is None else environ
         level = LEVEL_ALIASES.get(level or "detailed", level or "detailed")
         for name, word, words in (

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from carojournal import codec, policy
-from carojournal.errors import DamagedData, MalformedCBOR
+from carojournal.errors import DamagedData, MalformedCBOR, UsageError
 from carojournal.frame import RECORD_OVERHEAD_BYTES
 from carojournal.packed_streams import PackedStreams
 from carojournal.record import Record, control_payloads, derive_event_id
@@ -52,12 +52,14 @@ class SegmentBytes(NamedTuple):
 class JournalReader:
     """A reader of the journal at *root* (default: where `Journal.open` writes).  A missing journal has no records.
 
-    `damage` grows with every call that reads; each finding is listed once.
+    An empty *root* is a UsageError.  `damage` grows with every call that reads; each finding is listed once.
     """
 
     def __init__(
         self, root: "str | os.PathLike[str] | None" = None, *, environ: "Mapping[str, str] | None" = None
     ) -> None:
+        if root == "":
+            raise UsageError("root is empty: leave it out for the default")
         environ = os.environ if environ is None else environ
         self.root = policy.journal_root(environ) if root is None else os.path.abspath(os.fspath(root))
         self._damage: dict[Damage, None] = {}

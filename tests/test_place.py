@@ -7,8 +7,9 @@ import pytest
 from forged_trees import put, put_identity, put_packed
 
 from carobatch.cli import main as carobatch
+from carojournal import Journal, JournalReader
 from carojournal.cli import main as carojournal
-from carojournal.errors import JournalUnavailable, UnsafeRoot
+from carojournal.errors import JournalUnavailable, UnsafeRoot, UsageError
 from carojournal.place import has_journal, is_journal
 
 A, B = (bytes([number]) * 16 for number in (0xA1, 0xB2))
@@ -171,3 +172,39 @@ def test_requests_to_delete_are_what_a_cleared_journal_leaves(place):
 def test_a_device_is_no_directory():
     with pytest.raises(UnsafeRoot):
         has_journal("/dev/null")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (carojournal, APPEND),
+        (carojournal, ("append", "--new-run")),
+        (carojournal, ("demo",)),
+        *((program, words) for program, words in LOOKING if program is carobatch),
+        (carobatch, ("ack", "receipt.json")),
+        (carobatch, ("schedule", "print", "cron")),
+    ],
+)
+@pytest.mark.parametrize("option", [("--dir", ""), ("--dir=",)])
+@pytest.mark.usefixtures("place")
+def test_an_empty_dir_is_a_usage_error_and_not_this_directory(program, words, option, capsys):
+    head, rest = words[:1], words[1:]
+    assert program([*head, *option, *rest]) == 64
+    assert "dir is empty" in capsys.readouterr().err
+    assert os.listdir() == []
+
+
+@pytest.mark.usefixtures("place")
+def test_an_empty_dir_is_a_usage_error_in_python_too():
+    with pytest.raises(UsageError):
+        Journal.open("")
+    with pytest.raises(UsageError):
+        JournalReader("")
+    assert os.listdir() == []
+
+
+def test_an_empty_variable_counts_as_unset(root, place, monkeypatch):
+    monkeypatch.setenv("CAROJOURNAL_DIR", "")
+    assert carojournal([*APPEND]) == 0
+    assert os.path.isdir(f"{root}/lanes")
+    assert not place.exists()

@@ -72,6 +72,8 @@ def _folder(given: str | None) -> str:
     """Return an empty folder.  Raises UsageError, OSError."""
     if given is None:
         return tempfile.mkdtemp(prefix="carojournal-demo-")
+    if not given:
+        raise UsageError("--dir is empty: leave it out for a new folder")
     folder = os.path.abspath(given)
     os.makedirs(folder, 0o700, exist_ok=True)
     if os.listdir(folder):

@@ -36,7 +36,7 @@ def _dispatch(words: list[str]) -> int:
         # What cron calls every hour, nearly always for nothing, does without the parser.
         from carobatch.cli.run import run
 
-        return run(dir=words[2] if words[1:] else "")
+        return run(dir=words[2] if words[1:] else None)
     from carojournal.cli import parser
 
     return parser.dispatch("carobatch", ABOUT, VERBS, "carobatch.cli", words)

@@ -21,7 +21,7 @@ OPTIONS = {
 
 def ack(
     *receipts: str,
-    dir: str = "",  # noqa: A002 - the option's name
+    dir: str | None = None,  # noqa: A002 - the option's name
     allowed_signers: str = "",
     reclaim: bool = False,
 ) -> int:

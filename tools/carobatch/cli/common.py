@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from carojournal import policy
 from carojournal.cli.output import bytes_text, count_text, say
 from carojournal.config import CHANNEL
-from carojournal.errors import JournalOff
+from carojournal.errors import JournalOff, UsageError
 from carojournal.place import has_journal
 from carojournal.root import check_root
 
@@ -20,13 +20,15 @@ __all__ = ["DIR_OPTION", "is_made", "journal_root", "open_store", "refuse_off", 
 DIR_OPTION: dict[str, object] = {"help": "the journal's directory (default: $CAROJOURNAL_DIR, else caro's own)"}
 
 
-def journal_root(given: str) -> str:
+def journal_root(given: str | None) -> str:
     """Return the journal's root: *given*, else the default of this environment; it need not exist.
 
-    Raises UnsafeRoot if it is a link, somebody else's or writable by others,
+    Raises UsageError if *given* is empty, UnsafeRoot if the root is a link, somebody else's or writable by others,
     JournalUnavailable if it holds other things than a journal, OSError where that cannot be said.
     """
-    root = os.path.abspath(given or policy.journal_root(os.environ))
+    if given == "":
+        raise UsageError("--dir is empty: leave it out for the default")
+    root = policy.journal_root(os.environ) if given is None else os.path.abspath(given)
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         check_root(root)
     has_journal(root)

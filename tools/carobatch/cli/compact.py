@@ -28,7 +28,7 @@ OPTIONS = {
 
 def compact(
     *,
-    dir: str = "",  # noqa: A002 - the option's name
+    dir: str | None = None,  # noqa: A002 - the option's name
     level: int = zstd.LEVEL_DEFAULT,
     idle: float = IDLE_MS / 1000,
     json: bool = False,

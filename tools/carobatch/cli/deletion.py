@@ -38,7 +38,7 @@ def deletion(
     request: str = "",
     *,
     json: bool = False,
-    dir: str = "",  # noqa: A002 - the option's name
+    dir: str | None = None,  # noqa: A002 - the option's name
 ) -> int:
     """List the requests to delete what was sent, or confirm one that somebody has carried out at the receiver.
 

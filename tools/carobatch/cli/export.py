@@ -41,7 +41,7 @@ OPTIONS = {
 def export(
     *,
     output: str = ".",
-    dir: str = "",  # noqa: A002 - the option's name
+    dir: str | None = None,  # noqa: A002 - the option's name
     since: str = "",
     until: str = "",
     split: str = "",

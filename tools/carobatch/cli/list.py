@@ -16,7 +16,7 @@ OPTIONS = {
 }
 
 
-def list_(*kinds: str, dir: str = "", json: bool = False) -> int:  # noqa: A002 - the option's name
+def list_(*kinds: str, dir: str | None = None, json: bool = False) -> int:  # noqa: A002 - the option's name
     """List bundles exported here, batches that wait, receipts written here, and what is missing and why."""
     from carobatch import survey
 

@@ -28,7 +28,7 @@ _REQUESTS = "deletion-requests"  # `deletion.REQUESTS`, whose module an hourly l
 
 def run(
     *,
-    dir: str = "",  # noqa: A002 - the option's name
+    dir: str | None = None,  # noqa: A002 - the option's name
 ) -> int:
     """Do what is due: requests to delete, a look at what was discarded, upload, packing.
 

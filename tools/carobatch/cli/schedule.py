@@ -16,7 +16,7 @@ OPTIONS = {
 }
 
 
-def schedule(action: str, system: str, *, dir: str = "") -> int:  # noqa: A002 - the option's name
+def schedule(action: str, system: str, *, dir: str | None = None) -> int:  # noqa: A002 - the option's name
     """Print, install, remove or show an entry that calls 'carobatch run' every hour.
 
     Only an entry of our own is ever touched; installing twice is installing once, and removing leaves what was there
@@ -29,7 +29,7 @@ def schedule(action: str, system: str, *, dir: str = "") -> int:  # noqa: A002 -
     root = journal_root(dir)
     identity = deletion.read_identity(root)
     minute = splay_ms(identity.journal if identity else os.fsencode(root), HOUR_MS) // 60_000
-    named = bool(dir) or bool(os.environ.get("CAROJOURNAL_DIR"))
+    named = dir is not None or bool(os.environ.get("CAROJOURNAL_DIR"))
     scheduler = open_scheduler(system, Plan(root, minute, os.environ, named=named))
     if action == "print":
         print(scheduler.text(), end="")

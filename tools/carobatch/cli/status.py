@@ -13,7 +13,7 @@ __all__ = ["OPTIONS", "status"]
 OPTIONS = {"dir": DIR_OPTION}
 
 
-def status(*, dir: str = "", json: bool = False) -> int:  # noqa: A002 - the option's name
+def status(*, dir: str | None = None, json: bool = False) -> int:  # noqa: A002 - the option's name
     """Show what waits to be packed, what is packed, what importers have confirmed.
 
     Exit 65: a packed file has another length than its inventory says, or the inventory itself does not hold.  The

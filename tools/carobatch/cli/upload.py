@@ -33,7 +33,7 @@ OPTIONS = {
 
 def upload(
     *,
-    dir: str = "",  # noqa: A002 - the option's name
+    dir: str | None = None,  # noqa: A002 - the option's name
     dry_run: bool = False,
     max_batches: int | None = None,
     wait: bool = False,
