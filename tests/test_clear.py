@@ -19,7 +19,45 @@ from carojournal.lanes import Lane
 from carojournal.locks import batch_lock, lane_lock
 from carojournal.migrate_ledger import Ledger
 
-FOLDERS = ("packed", "outbox", "sent", "receipts", "quarantine")
+TIME, SEGMENT, BATCH = "1790000000000000", "0123456789abcdef" * 2, "0123456789abcdef" * 4
+# A file of every kind that is no lane's; what a crash has left half-written besides.
+FILES = (
+    f"packed/{TIME}-{SEGMENT}.cborseq.zst",
+    f"outbox/{BATCH}.cbor",
+    f"sent/{TIME}-{BATCH}.cbor",
+    f"receipts/upload-{BATCH}.cbor",
+    f"quarantine/{TIME}-{SEGMENT}.cbor",
+)
+MORE = (
+    f"segments/{TIME}-{SEGMENT}.seg~",
+    f"segments/{TIME}-{SEGMENT}.seg.tmp",
+    f"segments/.{TIME}-{SEGMENT}.seg.0123456789abcdef.tmp",
+    f"packed/.{TIME}-{SEGMENT}.cborseq.zst.0123456789abcdef.tmp",
+    "outbox/spared.tmp",
+    f"outbox/.{BATCH}.cbor.0123456789abcdef.tmp",
+    "sent/state.json",
+    "sent/.state.json.0123456789abcdef.tmp",
+    "receipts/uploads.cbor",
+    "receipts/acks.json",
+    "receipts/bundle-000001.json",
+    "receipts/.bundle-000001.json.0123456789abcdef.tmp",
+    f"quarantine/refused-{BATCH}.cbor",
+    f"quarantine/withheld-{BATCH}.cbor",
+    "lanes/1.seg~",
+    "discards",
+    ".discards.0123456789abcdef.tmp",
+)
+FOREIGN = (
+    "segments/mine.txt",
+    "segments/photo.seg",
+    "segments/deeper/1790000000000000-" + "0" * 32 + ".seg",
+    "packed/archive.zst",
+    "lanes/notes",
+    "outbox/letter.cbor",
+    "sent/letter.cbor",
+    "receipts/tax.json",
+    "quarantine/sample",
+)
 
 
 @pytest.fixture
@@ -31,14 +69,15 @@ def full(journal, root, clock, generated):
     for _ in range(2):
         journal.record("command_generated", **generated)
     journal.record("no_such_event")
-    for folder in FOLDERS:
-        os.makedirs(f"{root}/{folder}/inner")
-        with open(f"{root}/{folder}/inner/file", "wb") as file:
-            file.write(b"12345")
-    for name in ("index.sqlite3", "index.sqlite3-wal", "migrated", "journal.0123.tmp"):
+    put(root, *FILES, "index.sqlite3", "index.sqlite3-wal", "migrated", "journal.0123.tmp")
+    return root
+
+
+def put(root, *names):
+    for name in names:
+        os.makedirs(os.path.dirname(f"{root}/{name}"), exist_ok=True)
         with open(f"{root}/{name}", "wb") as file:
             file.write(b"12345")
-    return root
 
 
 def impatient(root, number):
@@ -66,6 +105,21 @@ def test_everything_that_holds_events_goes_and_is_counted(full):
     assert names(full) == ["batch.lock", "journal", "lanes/0.lock"]
     assert list(JournalReader(full).records()) == []
     assert JournalReader(full).damage == []
+
+
+def test_every_name_that_we_give_goes_also_what_a_crash_left(full):
+    put(full, *MORE)
+    assert empty(full).left == 0
+    assert names(full) == ["batch.lock", "journal", "lanes/0.lock"]
+
+
+@pytest.mark.parametrize("remove_root", [False, True])
+def test_what_is_not_ours_stays_in_every_folder_and_is_counted(full, remove_root):
+    put(full, *FOREIGN)
+    done = empty(full, remove_root=remove_root)
+    assert (done.events, done.files, done.left, done.root_removed) == (5, 12, len(FOREIGN), False)
+    ours = [] if remove_root else ["batch.lock", "journal", "lanes/0.lock"]
+    assert names(full) == sorted([*FOREIGN, *ours])
 
 
 def test_the_identity_is_another_one_and_says_so(full):
@@ -207,13 +261,16 @@ def test_links_are_removed_and_never_followed(full, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "photo.jpg").write_text("precious")
-    os.symlink(outside, f"{full}/segments/link")
-    os.symlink(outside / "photo.jpg", f"{full}/sent/file")
+    os.symlink(outside, f"{full}/{MORE[0]}")
+    os.symlink(outside / "photo.jpg", f"{full}/sent/state.json")
+    os.symlink(outside / "photo.jpg", f"{full}/sent/shortcut")
     os.rename(f"{full}/receipts", f"{full}/receipts.away")
     os.symlink(outside, f"{full}/receipts")
     empty(full)
     assert (outside / "photo.jpg").read_text() == "precious"
-    assert not os.path.lexists(f"{full}/sent/file")
+    assert not os.path.lexists(f"{full}/{MORE[0]}")
+    assert not os.path.lexists(f"{full}/sent/state.json")
+    assert os.path.islink(f"{full}/sent/shortcut")  # Somebody else's.
 
 
 @pytest.mark.parametrize("kind", [os.mkfifo, lambda path: os.symlink("/etc/hostname", path)])
@@ -257,14 +314,14 @@ def test_a_file_that_cannot_be_removed_is_an_error_after_the_others_are_gone(ful
     real = os.unlink
 
     def stubborn(path, *args, **keywords):
-        if str(path).endswith("quarantine/inner/file"):
+        if str(path).endswith(FILES[-1]):
             raise PermissionError(13, "Permission denied", path)
         real(path, *args, **keywords)
 
     monkeypatch.setattr(os, "unlink", stubborn)
     with pytest.raises(JournalIOError):
         empty(full)
-    assert [name for name in names(full) if "/" in name] == ["lanes/0.lock", "quarantine/inner/file"]
+    assert [name for name in names(full) if "/" in name] == ["lanes/0.lock", FILES[-1]]
 
 
 def test_the_verb_needs_a_terminal_or_force(full, capsys):

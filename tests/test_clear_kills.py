@@ -29,9 +29,10 @@ def sent(root, clock, monkeypatch):
         record(root, clock, 2)
         clock.advance(7 * 3_600_000 // 2)
     deletion.mark_sent(root, DAY)
-    for folder in ("outbox", "receipts", "sent", "quarantine"):
-        os.makedirs(f"{root}/{folder}")
-        with open(f"{root}/{folder}/file", "wb") as file:
+    hidden = "receipts/.uploads.cbor.0123456789abcdef.tmp"  # Half-written: a whole one would have to hold something.
+    for name in ("outbox/spared.tmp", hidden, "sent/state.json", f"quarantine/refused-{'0' * 64}.cbor"):
+        os.makedirs(os.path.dirname(f"{root}/{name}"))
+        with open(f"{root}/{name}", "wb") as file:
             file.write(b"12345")
     return root
 
