@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from carojournal import deletion, redact, spool
 from carojournal.closed import NO_LANE, encode_closed
 from carojournal.durable import DurableFile
-from carojournal.errors import DamagedData, JournalIOError, SpoolFull
+from carojournal.errors import DamagedData, JournalIOError, JournalUnavailable, SpoolFull
 from carojournal.eviction import Victim
 from carojournal.frame import RECORD_OVERHEAD_BYTES
 from carojournal.identity import open_identity
 from carojournal.migrate_intake import Held, Intake, Report
 from carojournal.migrate_ledger import Ledger
+from carojournal.migrate_rows import is_own_export
 from carojournal.migrate_sources import open_source
 from carojournal.policy import segment_limit
 from carojournal.root import check_root, make_root
@@ -146,14 +147,17 @@ def migrate(
     *policy* must not be off; its level filters and its cap bounds.  *now_ms* is UTC milliseconds.  *dry_run* changes
     nothing.  *step* is told how far each segment is (tests).
 
-    Raises as `open_source` if nothing of the file can be read, JournalBusy (another migration, or a host that makes
-    room), UnsafeRoot, JournalIOError, OSError.  Whatever is raised: what was taken stays taken, and the next run goes
-    on from there.
+    Raises as `open_source` if nothing of the file can be read, JournalUnavailable also for an export of today's
+    journals (nothing would tell that its events are known), JournalBusy (another migration, or a host that makes room),
+    UnsafeRoot, JournalIOError, OSError.  Whatever is raised: what was taken stays taken, and the next run goes on from
+    there.
     """
     with contextlib.ExitStack() as held:
         intake = Intake(lambda: held.enter_context(_open_ledger(root, now_ms, random, dry=dry_run)), policy, now_ms)
         try:
             for row in open_source(path):
+                if is_own_export(row):
+                    raise JournalUnavailable("this is an export of carojournal, not of caro 1.1: nothing was taken")
                 intake.take(row)
         except DamagedData as error:
             if intake.ledger is None:

@@ -25,7 +25,9 @@ def migrate(path: str, *, dry_run: bool = False, json: bool = False) -> int:
     Every event passes the same check as a new one and keeps its time, but none of its ids.  Run it as often as you
     like: a row is taken once.  Migrated events are never sent.  The file itself is not changed.
 
-    Exit code 65 if part of the file could not be read, 75 if part of it found no room below the spool's bound.
+    Rows that are refused are counted by reason and change no exit code: caro 1.1 recorded what is not collected any
+    more.  Exit code 69 for what is not caro 1.1's, such as the file of 'carojournal export'; 65 if part of the file
+    could not be read, 75 if part of it found no room below the spool's bound.
     """
     root = policy.journal_root(os.environ)
     now_ms = time.time_ns() // 1_000_000
