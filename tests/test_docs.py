@@ -12,7 +12,7 @@ import tomllib
 import pytest
 
 from carojournal import Journal, cli, policy, redact
-from carojournal.cli import VERBS
+from carojournal.cli import VERBS, exits
 from carojournal.cli.append_words import typed_value
 from carojournal.cli.docs import TOPICS, available, read_topic
 from carojournal.config_keys import KEYS, SECTION, accept, accept_text
@@ -275,3 +275,10 @@ def test_the_recipe_for_an_air_gapped_site_works(generated, tmp_path, monkeypatc
         assert cli.main(shlex.split(line)[1:]) == 0, capsys.readouterr().out
     assert cli.main(["export", "-o", "events.json", "--clear"]) == 0
     assert cli.main(["audit", "events.json"]) == 0
+
+
+def test_the_readme_and_the_program_say_the_same_of_every_exit_code():
+    rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", texts()["README"], re.MULTILINE))
+    said = dict(re.findall(r"^    (\d+) +(.*?)(?: +EX_\w+)?$", exits.__doc__, re.MULTILINE))
+    assert rows == said
+    assert {int(code) for code in rows} == {0, exits.BUG, *dict(exits.EXIT_CODES).values()}

@@ -1,13 +1,14 @@
 """Exit codes of every verb of both programs: sysexits.h where it has one.
 
-    0   done (an empty or missing journal included)
+    0   done; a missing or empty journal included, and rows that `migrate` refuses
     64  usage: unknown verb, option or value                       EX_USAGE
     65  damaged data, or sensitive data found                      EX_DATAERR
-    69  unavailable or refused: no journal, event refused          EX_UNAVAILABLE
+    69  unavailable or refused: no journal but something else, an unsafe directory, nothing of that name, an event
+                                                                   EX_UNAVAILABLE
     70  a bug in carojournal                                       EX_SOFTWARE
     73  an output file cannot be created                           EX_CANTCREAT
     74  reading or writing failed                                  EX_IOERR
-    75  busy or not yet; try again later                           EX_TEMPFAIL
+    75  busy or not yet: try again later                           EX_TEMPFAIL
     77  the user's choice forbids it                               EX_NOPERM
     78  the configuration is wrong                                 EX_CONFIG
     130 interrupted from the keyboard
