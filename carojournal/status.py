@@ -65,7 +65,8 @@ class Status:
     """Everything that `carojournal status` shows.  `kept` is None where there is no journal.
 
     `refusals` are (event, field, reason, count), `losses` maps a reason to (segments, events, bytes), `consent` is None
-    without an answer, else (answer, whether it was given to the current text, UTC ms).
+    without an answer, else (answer, whether it was given to the current text, UTC ms).  `notes` say what in
+    the configuration has no effect, a mistyped key above all.
     """
 
     root: str
@@ -75,6 +76,7 @@ class Status:
     channel: str
     cap_bytes: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
     consent: tuple[str, bool, int] | None
     used_bytes: int = 0
     kept: Kept | None = None
@@ -106,6 +108,7 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
         channel=found.channel,
         cap_bytes=found.cap_bytes,
         problems=found.problems,
+        notes=settings.notes,
         consent=(consent.answer, consent.current, consent.at_ms) if consent else None,
     )
     if has_journal(root):

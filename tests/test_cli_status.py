@@ -115,6 +115,24 @@ def test_a_config_that_cannot_be_understood_means_off_and_status_says_why(run, v
     assert "hunter2" not in out
 
 
+def test_a_mistyped_key_is_named_with_its_file_and_never_its_value(run, view, home):
+    configure(home, "[telemetry]\nenabld = false\nair_gaped = 'hunter2'\nhunter3 = 1\n")
+    place = f"{home}/.config/caro/config.toml: [telemetry]"
+    notes = [f"{place} {name}: unknown key, ignored" for name in ("enabld", "air_gaped", "<unknown>")]
+    _, out, _ = run("status")
+    assert rows(out)[1:4] == [("note", text) for text in notes]
+    assert "hunter" not in out
+    found = view()
+    assert (found["mode"], found["problems"], found["notes"]) == ("local", [], notes)
+
+
+def test_a_sound_config_needs_no_note(run, view, home):
+    configure(home, "[telemetry]\nair_gapped = true\n[telemetry.consent]\n[other]\nenabld = false\n")
+    _, out, _ = run("status")
+    assert "note" not in dict(rows(out))
+    assert view()["notes"] == []
+
+
 def test_counts_times_and_bytes_are_those_of_the_files(view, root):
     clock = fill(root, 100_000)
     assert clock

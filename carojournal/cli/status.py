@@ -63,6 +63,7 @@ def _view(found: "Status") -> dict[str, object]:
         "mode": found.mode,
         "source": found.source,
         "problems": list(found.problems),
+        "notes": list(found.notes),
         "level": found.level,
         "channel": found.channel,
         "consent": answer and {"answer": answer[0], "current": answer[1], "at": utc_text(answer[2])},
@@ -104,6 +105,7 @@ def _print(found: "Status") -> None:
     terminal, color = is_terminal(), uses_color()
     rows = [("mode", f"{found.mode} (set by {found.source}): {_MEANINGS[found.mode]}")]
     rows += [("problem", text) for text in found.problems]
+    rows += [("note", text) for text in found.notes]
     if found.mode != "off":
         rows += [("level", found.level), ("channel", found.channel)]
     if found.mode != "off" or found.consent:
