@@ -37,8 +37,12 @@ OPTIONS = {
         "help": "show only events with this value; the same field twice: or, different fields: and",
     },
     "limit": {"flags": ("-n", "--limit"), "metavar": "N", "help": "the newest N events, or 'all' (default 20)"},
-    "since": {"flags": ("-S", "--since"), "metavar": "TIME", "help": "'2 hours ago', 'today', '2026-09-21 14:30' ..."},
-    "until": {"flags": ("-U", "--until"), "metavar": "TIME", "help": "the same, for the last event to show"},
+    "since": {
+        "flags": ("-S", "--since"),
+        "metavar": "TIME",
+        "help": "from TIME on: today, '2 hours ago', -30min, '2026-09-21 14:30'",
+    },
+    "until": {"flags": ("-U", "--until"), "metavar": "TIME", "help": "until TIME"},
     "follow": {"flags": ("-f", "--follow"), "help": "go on with events as they are recorded"},
     "reverse": {"flags": ("-r", "--reverse"), "help": "newest first"},
     "session": {"flags": ("--session",), "metavar": "ID", "help": "'today', or the first digits of a session id"},
@@ -75,6 +79,7 @@ def inspect(  # noqa: PLR0913 - the options of the verb
     """Show what is kept, newest last.
 
     Filters are FIELD=VALUE with the fields of 'carojournal schema' and event, session_id, run_id, event_id, generation.
+    A TIME without a zone is local.  Times are shown in local time on a terminal, in UTC (with a Z) everywhere else.
     """
     root = policy.journal_root(os.environ)
     if disk_usage:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["dispatch"]
 
+TIME = "TIME"  # The metavar of an option that takes a time, which may begin with "-".
+
 
 def _without_values(message: str) -> str:
     """Return argparse's *message* without the words that were typed: they may be what should not be shown."""
@@ -79,13 +81,33 @@ class _Parser(argh.ArghParser):
         raise UsageError(f"{_without_values(message)} (see '{self.prog} --help')")
 
 
+def _flags(name: str, given: "Mapping[str, object]") -> tuple[str, ...]:
+    flags: Any = given.get("flags", (f"--{name.replace('_', '-')}",))
+    return (flags,) if isinstance(flags, str) else flags
+
+
 def _annotated(function: "Callable[..., int | None]", options: "Mapping[str, Mapping[str, object]]") -> None:
     for name, given in options.items():
-        keywords = dict(given)
-        flags: object = keywords.pop("flags", (f"--{name.replace('_', '-')}",))
-        if isinstance(flags, str):
-            flags = (flags,)
-        argh.arg(*flags, **keywords)(function)  # type: ignore[misc]
+        keywords = {key: value for key, value in given.items() if key != "flags"}
+        argh.arg(*_flags(name, given), **keywords)(function)
+
+
+def _joined(words: list[str], options: "Mapping[str, Mapping[str, object]]") -> list[str]:
+    """Return *words* with "-S -30min" as "-S=-30min": argparse takes any word in "-" for an option, a time never is.
+
+    Only what follows an option for a TIME is joined to it, and only a "-" with a digit behind it.
+    """
+    timed = {flag for name, given in options.items() if given.get("metavar") == TIME for flag in _flags(name, given)}
+    found: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        found.append(word)
+        if word == "--":
+            break
+        if word in timed and (value := next(rest, None)) is not None:
+            dashed = value[:1] == "-" and value[1:2].isdecimal()
+            found[-1:] = [f"{word}={value}"] if dashed else [word, value]
+    return [*found, *rest]
 
 
 def _verb(package: str, verb: str) -> "tuple[Callable[..., int | None], list[int], Mapping[str, Mapping[str, object]]]":
@@ -128,7 +150,7 @@ def dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str,
         function, codes, options = _verb(package, called)
         _Parser.declared = options
         parser.add_commands([function], name_mapping_policy=policy, func_kwargs={"formatter_class": _Formatter})
-        argh.dispatch(parser, argv=words, output_file=sys.stdout, raw_output=True)
+        argh.dispatch(parser, argv=_joined(words, options), output_file=sys.stdout, raw_output=True)
         return codes[-1] if codes else 0
     if not called.startswith("-"):
         raise UsageError(f"unknown verb (see '{program} --help')")
