@@ -43,7 +43,7 @@ OPTIONS = {
         "help": "from TIME on: today, '2 hours ago', -30min, '2026-09-21 14:30'",
     },
     "until": {"flags": ("-U", "--until"), "metavar": "TIME", "help": "until TIME"},
-    "follow": {"flags": ("-f", "--follow"), "help": "go on with events as they are recorded"},
+    "follow": {"flags": ("-f", "--follow"), "help": "go on with events as they are recorded, until --until if given"},
     "reverse": {"flags": ("-r", "--reverse"), "help": "newest first"},
     "session": {"flags": ("--session",), "metavar": "ID", "help": "'today', or the first digits of a session id"},
     "type": {"flags": ("-t", "--type"), "metavar": "EVENT", "action": "append", "help": "only this event; repeatable"},
@@ -224,8 +224,10 @@ def _after_cursor(
 
 
 def _follow(reader: "JournalReader", query: "Query", count: int | None, show: _Show) -> int:
+    from carojournal.cli.follow_end import FollowEnd
+
     # The follower notes where it starts before we look for the newest: what comes in between is met twice, not never.
-    coming = reader.follow()
+    coming = reader.follow(stop=FollowEnd(query.until_ms))
     try:
         shown: set[tuple[bytes, int]] = set()
         for record in _events(reader, query, count, None):
