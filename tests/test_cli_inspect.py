@@ -240,6 +240,33 @@ def test_cursors_go_on_without_gap_or_repetition(run, filled, tmp_path):
     assert err.startswith("-- cursor: ")
 
 
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_cursor_file_is_no_cursor_yet(run, filled, tmp_path, content):
+    path = tmp_path / "cursor"
+    path.write_text(content)
+    everything = views(filled)
+    code, out, err = run("inspect", "-o", "json", "--cursor-file", str(path))
+    assert (code, lines(out), err) == (0, everything, "")
+    assert parse_cursor(path.read_text())
+    path.write_text(content)
+    cursor = run("inspect", "-n", "1", "-o", "json", "--show-cursor")[2].split()[-1]
+    assert run("inspect", "--after-cursor", cursor, "--cursor-file", str(path)) == (0, b"", "")
+    code, out, err = run("inspect", "--after-cursor", cursor, "--cursor-file", str(path))
+    assert (code, out) == (64, b"")
+    assert "give one of them" in err
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_file_without_a_cursor_of_ours_is_named_and_left_as_it_is(run, tmp_path):
+    path = tmp_path / "cursor"
+    path.write_text("1;hunter2\n")
+    code, out, err = run("inspect", "--cursor-file", str(path))
+    assert (code, out) == (64, b"")
+    remedy = "empty or remove it to read from the start, or name another file"
+    assert err == f"carojournal: {path}: holds no whole cursor of ours; {remedy}\n"
+    assert path.read_text() == "1;hunter2\n"
+
+
 @pytest.mark.usefixtures("filled")
 def test_a_cursor_file_that_cannot_be_written_or_read_is_an_error(run, tmp_path):
     assert run("inspect", "--cursor-file", str(tmp_path / "no" / "file"))[0] == 73

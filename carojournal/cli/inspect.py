@@ -52,7 +52,7 @@ OPTIONS = {
     "cursor_file": {
         "flags": ("--cursor-file",),
         "metavar": "FILE",
-        "help": "go on where FILE says, and write there where this ended",
+        "help": "go on where FILE says (new or empty: from the start), and write there where this ended",
     },
     "show_cursor": {"flags": ("--show-cursor",), "help": "print the cursor at the end"},
     "disk_usage": {"flags": ("--disk-usage",), "help": "print what the journal takes on the disk, and nothing else"},
@@ -91,8 +91,6 @@ def inspect(  # noqa: PLR0913 - the options of the verb
     with_cursor = after_cursor is not None or cursor_file is not None or show_cursor
     if follow and (reverse or with_cursor):
         raise UsageError("--follow goes with neither --reverse nor a cursor")
-    if after_cursor is not None and cursor_file is not None and os.path.exists(cursor_file):
-        raise UsageError("--after-cursor and an existing --cursor-file say two things")
     if output == "cbor-seq" and is_terminal():
         raise UsageError("cbor-seq is binary: write it to a file or a pipe")
     query = _query(filters, since, until, session, type or [])
