@@ -24,14 +24,14 @@ VERBS = (
 )
 
 
-def run(root, words, *, closed=(), stdout=subprocess.PIPE):
+def run(root, words, *, closed=(), stdout=subprocess.PIPE, **environ):
     def close():
         for descriptor in closed:
             os.close(descriptor)
 
     return subprocess.run(
         [sys.executable, "-m", "carojournal", *words],
-        env={"HOME": os.path.dirname(root), "CAROJOURNAL_DIR": root, "PATH": os.environ["PATH"]},
+        env={"HOME": os.path.dirname(root), "CAROJOURNAL_DIR": root, "PATH": os.environ["PATH"], **environ},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -48,10 +48,11 @@ def kept(root):
     return root
 
 
-@pytest.mark.parametrize("words", VERBS, ids=" ".join)
-def test_a_result_that_cannot_be_written_is_one_line_and_74(kept, words):
+@pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", [*VERBS, ("demo",)], ids=" ".join)
+def test_a_result_that_cannot_be_written_is_one_line_and_74(kept, words, environ):
     with open("/dev/full", "wb") as full:
-        done = run(kept, words, stdout=full)
+        done = run(kept, words, stdout=full, **environ)
     assert (done.returncode, done.stderr) == (74, b"carojournal: write standard output: No space left on device\n")
 
 

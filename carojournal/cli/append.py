@@ -169,8 +169,7 @@ def _run(outcome: _Outcome, options: dict[str, str], events: list[tuple[str, dic
         if journal.mode == "off":
             return
         if "--new-run" in options:
-            print(journal.issue_run())
-            streams.flush_output()
+            streams.write_output(f"{journal.issue_run()}\n")
         elif events:
             typed = [
                 (f"event {number}", (name, {key: typed_value(name, key, text) for key, text in fields.items()}))
@@ -188,8 +187,7 @@ def main(argv: list[str]) -> int:
     try:
         if "-h" in argv or "--help" in argv:
             streams.stand_in_for_closed()
-            print(HELP, end="")
-            streams.flush_output()
+            streams.write_output(HELP)
             return 0
         options, events = parse_words(argv)
         outcome.quiet = "--quiet" in options

@@ -21,12 +21,14 @@ __all__ = ["guarded"]
 def guarded(program: str, call: "Callable[[], int]") -> int:
     """Return the exit code that *call* returns, or that stands for what it raises; *program* is who says so."""
     streams.stand_in_for_closed()
+    given = sys.stdout
     try:
+        sys.stdout = streams.buffered_output()
         try:
             code = call()
         except SystemExit as end:  # --help and --version
             code = int(end.code or 0)
-        streams.flush_output()
+        streams.write_output()
     except BrokenPipeError:
         code = 0  # The reader has had enough.
     except (JournalError, OSError, KeyboardInterrupt) as error:
@@ -42,6 +44,7 @@ def guarded(program: str, call: "Callable[[], int]") -> int:
         _say(program, f"this is a bug in {program}: {type(error).__name__} at {where}")
         code = BUG
     streams.abandon_output()
+    sys.stdout = given
     return code
 
 

@@ -1,15 +1,21 @@
 """Standard input, output and error where they are closed, full or broken: one line and an exit code, also then.
 
 Python leaves `sys.stdout` None where a program is started without one, prints to standard output what was meant for a
-missing standard error, and complains in two lines of its own, with exit code 120, if the last flush fails.
+missing standard error, and complains in two lines of its own, with exit code 120, if the last flush fails.  With
+PYTHONUNBUFFERED it writes to standard output without asking how much of it was written.
 """
 
+import io
 import os
 import sys
 
 from carojournal.errors import JournalIOError
 
-__all__ = ["abandon_output", "flush_output", "stand_in_for_closed"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+__all__ = ["abandon_output", "buffered_output", "stand_in_for_closed", "write_output"]
 
 
 def stand_in_for_closed() -> None:
@@ -26,9 +32,21 @@ def stand_in_for_closed() -> None:
             setattr(sys, name, stream)
 
 
-def flush_output() -> None:
-    """Write out what standard output still holds.  Raises BrokenPipeError, JournalIOError."""
+def buffered_output() -> "TextIO":
+    """Return standard output with a buffer, as it is unless Python was told to do without.
+
+    Without one a short write loses its rest unnoticed, and an error does not tell that it is standard output's.
+    """
+    stream = sys.stdout
+    if not isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+        return stream
+    return open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
+
+
+def write_output(text: str = "") -> None:
+    """Write out what standard output still holds, and *text*.  Raises BrokenPipeError, JournalIOError."""
     try:
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
