@@ -266,6 +266,15 @@ def test_a_folder_with_something_in_it_is_refused(temporary, tmp_path):
     assert os.listdir(tmp_path / "full") == ["file"]
 
 
+@pytest.mark.parametrize("below", ["", "/folder"])
+def test_a_file_in_place_of_the_folder_is_refused_and_left_as_it_is(temporary, tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    done = run(temporary, "--dir", f"{tmp_path}/file{below}")
+    said = "carojournal: --dir must be a folder, new or empty, and a file is in its place\n"
+    assert (done.returncode, done.stdout, done.stderr) == (64, "", said)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_keep_leaves_the_temporary_folder(home, temporary):
     done = run(temporary, "--keep")
     assert done.returncode == 0

@@ -75,7 +75,10 @@ def _folder(given: str | None) -> str:
     if not given:
         raise UsageError("--dir is empty: leave it out for a new folder")
     folder = os.path.abspath(given)
-    os.makedirs(folder, 0o700, exist_ok=True)
+    try:
+        os.makedirs(folder, 0o700, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError("--dir must be a folder, new or empty, and a file is in its place") from None
     if os.listdir(folder):
         raise UsageError("--dir must be new or empty")
     return folder
