@@ -67,3 +67,35 @@ def test_nothing_else_that_begins_with_a_minus_is_taken_for_a_value(capsys, word
     error = capsys.readouterr().err
     assert said in error
     assert "hunter2" not in error
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "prog"),
+    [
+        (main, ("inspect", "--hunter2"), "carojournal inspect"),
+        (main, ("delete-remote", "--hunter2"), "carojournal delete-remote"),
+        (main, ("config", "list", "--hunter2"), "carojournal config"),
+        (batch, ("upload", "--hunter2"), "carobatch upload"),
+        (batch, ("run", "--hunter2"), "carobatch run"),
+    ],
+)
+@pytest.mark.usefixtures("root")
+def test_an_unknown_option_leads_to_the_help_of_its_verb(capsys, program, words, prog):
+    assert program([*words]) == 64
+    assert capsys.readouterr() == ("", f"{prog.split()[0]}: unrecognized arguments (see '{prog} --help')\n")
+
+
+@pytest.mark.parametrize(("program", "name"), [(main, "carojournal"), (batch, "carobatch")])
+@pytest.mark.parametrize("word", ["--hunter2", "hunter2"])
+@pytest.mark.usefixtures("root")
+def test_without_a_verb_it_is_the_help_of_the_program(capsys, program, name, word):
+    assert program([word]) == 64
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith(f"(see '{name} --help')\n")
+    assert "hunter2" not in err
+
+
+def test_the_help_of_a_verb_names_it_once(capsys):
+    assert main(["status", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: carojournal status [-h] [--json]")

@@ -150,6 +150,7 @@ def dispatch(program: str, about: str, verbs: "Mapping[str, str]", package: str,
         function, codes, options = _verb(package, called)
         _Parser.declared = options
         parser.add_commands([function], name_mapping_policy=policy, func_kwargs={"formatter_class": _Formatter})
+        parser.prog = f"{program} {called}"  # Options that no verb knows are found by this parser, not by the verb's.
         argh.dispatch(parser, argv=_joined(words, options), output_file=sys.stdout, raw_output=True)
         return codes[-1] if codes else 0
     if not called.startswith("-"):
