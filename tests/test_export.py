@@ -122,6 +122,34 @@ def test_without_a_name_it_is_a_dated_file_here(kept, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("e.csv", "or say --format"),
+        ("e.json.zip", "or say --format"),
+        ("e.ndjson.gz", "or say --format"),
+        ("e.tar.zst", "a bundle is made by 'carobatch export'"),
+    ],
+)
+def test_an_ending_that_names_no_format_is_refused_and_not_guessed_at(kept, tmp_path, capsys, name, hint):
+    path = tmp_path / name
+    assert main(["export", "-o", str(path)]) == 64
+    known = ".json, .json.gz, .ndjson, .jsonl"
+    assert capsys.readouterr().err == f"carojournal: FILE's ending names no format: it is {known}; {hint}\n"
+    assert not path.exists()
+    assert main(["export", "-o", str(path), "--format", "ndjson"]) == 0
+    assert len(path.read_text().splitlines()) == len(records(kept))
+
+
+@pytest.mark.usefixtures("kept")
+def test_without_an_ending_it_is_json_and_case_does_not_count(tmp_path):
+    for name in ("plain", "E.JSON", "e.2.json"):
+        assert main(["export", "-o", str(tmp_path / name)]) == 0
+        assert json.loads((tmp_path / name).read_text())["event_count"] == 6
+    assert main(["export", "-o", str(tmp_path / "E.Json.GZ")]) == 0
+    assert json.loads(gzip.decompress((tmp_path / "E.Json.GZ").read_bytes()))["event_count"] == 6
+
+
+@pytest.mark.parametrize(
     ("words", "code"),
     [
         (["--format", "bundle"], 64),

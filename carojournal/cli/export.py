@@ -21,13 +21,13 @@ from carojournal.root import check_root
 __all__ = ["OPTIONS", "export"]
 
 _BUNDLE = "bundle"
-_SUFFIXES = ((".gz", "json.gz"), (".ndjson", "ndjson"), (".jsonl", "ndjson"))
+_ENDINGS = {".json": "json", ".json.gz": "json.gz", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 OPTIONS = {
     "output": {"flags": ("-o", "--output"), "metavar": "FILE", "help": "where to write ('-': standard output)"},
     "format": {
         "flags": ("--format",),
         "choices": (*exporting.FORMATS, _BUNDLE),
-        "help": "default: by the name of FILE, else json.gz",
+        "help": "default: by FILE's ending (.json, .json.gz, .ndjson, .jsonl); json if it has none",
     },
     "clear": {"flags": ("--clear",), "action": "store_true", "help": "then remove what the written file holds"},
     "force": {"flags": ("-f", "--force"), "action": "store_true", "help": "overwrite FILE"},
@@ -39,7 +39,14 @@ def _form(output: str, given: str) -> str:
         raise UsageError("a bundle is made by 'carobatch export'")
     if given or not output:
         return given or "json.gz"
-    return next((form for suffix, form in _SUFFIXES if output.endswith(suffix)), "json")
+    name = os.path.basename(output).lower()
+    for ending, form in _ENDINGS.items():
+        if name.endswith(ending):
+            return form
+    if not os.path.splitext(name)[1]:
+        return "json"
+    hint = "a bundle is made by 'carobatch export'" if ".tar" in name else "or say --format"
+    raise UsageError(f"FILE's ending names no format: it is {', '.join(_ENDINGS)}; {hint}")
 
 
 def export(*, output: str = "", format: str = "", clear: bool = False, force: bool = False) -> int:  # noqa: A002
