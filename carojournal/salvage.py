@@ -4,10 +4,11 @@
     ndjson    one JSON object a line: event_id, segment, seq, then the event with its ids in hexadecimal
 
 Every event is checked against the allowlist again before it leaves; one that the recorder could not have written stays
-behind and is counted.  The output appears whole or not at all.
+behind and is counted.  A file appears whole or not at all.
 """
 
 import json
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ from carojournal.stored import check_payload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORMATS", "Salvaged", "salvage"]
+__all__ = ["FORMATS", "STDOUT", "Salvaged", "salvage"]
+
+STDOUT = "-"
 
 _BUFFER_BYTES = 1 << 20
 
@@ -50,31 +53,40 @@ FORMATS: "dict[str, Callable[[Record], bytes]]" = {"cborseq": _cborseq, "ndjson"
 
 
 def salvage(reader: JournalReader, out: str, form: str) -> Salvaged:
-    """Copy every readable event of *reader*'s journal to the new file *out* in one of FORMATS.
+    """Copy every readable event of *reader*'s journal to the new file *out* (or STDOUT) in one of FORMATS.
 
     Raises OutputError if *out* exists or cannot be written, JournalIOError if the journal cannot be listed.
     """
-    encode = FORMATS[form]
-    done = Salvaged()
-    with DurableFile(out) as file:
-        parts, held = [], 0
-        for record in reader.records(decode=False):
-            refusals = check_payload(record.payload)
-            if refusals is not None:
-                if _is_event(reader, record):
-                    done.refused += 1
-                continue
-            part = encode(record)
-            parts.append(part)
-            held += len(part)
-            done.events += 1
-            if held >= _BUFFER_BYTES:
-                file.write(b"".join(parts))
-                parts, held = [], 0
-        file.write(b"".join(parts))
-        file.commit()
-        done.bytes = file.size
+    if out == STDOUT:
+        sys.stdout.flush()
+        done = _copy(reader, FORMATS[form], sys.stdout.buffer.write)
+        sys.stdout.buffer.flush()
+    else:
+        with DurableFile(out) as file:
+            done = _copy(reader, FORMATS[form], file.write)
+            file.commit()
     done.damage = reader.damage
+    return done
+
+
+def _copy(reader: JournalReader, encode: "Callable[[Record], bytes]", write: "Callable[[bytes], object]") -> Salvaged:
+    done = Salvaged()
+    parts, held = [], 0
+    for record in reader.records(decode=False):
+        refusals = check_payload(record.payload)
+        if refusals is not None:
+            if _is_event(reader, record):
+                done.refused += 1
+            continue
+        part = encode(record)
+        parts.append(part)
+        held += len(part)
+        done.events += 1
+        done.bytes += len(part)
+        if held >= _BUFFER_BYTES:
+            write(b"".join(parts))
+            parts, held = [], 0
+    write(b"".join(parts))
     return done
 
 

@@ -6,7 +6,9 @@ import os
 import cbor2
 import forge
 import pytest
+from terminals import on_terminal
 
+import carojournal
 from carojournal.cli import main
 from carojournal.reader import derive_event_id
 
@@ -147,6 +149,31 @@ def test_salvage_leaves_behind_what_the_schema_does_not_allow(written, tmp_path,
     printed = capsys.readouterr()
     assert "1 event left behind" in printed.err
     assert "hunter2" not in printed.err + printed.out
+
+
+@pytest.mark.parametrize("form", ["cborseq", "ndjson"])
+@pytest.mark.usefixtures("written")
+def test_salvage_to_standard_output_writes_the_same_and_makes_no_file(tmp_path, capfdbinary, monkeypatch, form):
+    out = tmp_path / "out"
+    assert main(["salvage", "--out", str(out), "--format", form]) == 0
+    printed = capfdbinary.readouterr().out.decode()
+    monkeypatch.chdir(tmp_path)
+    assert main(["salvage", "--out", "-", "--format", form]) == 0
+    written = capfdbinary.readouterr()
+    assert written.out == out.read_bytes() != b""
+    assert f"{written.err.decode().removeprefix('carojournal: ').rstrip()} to {out}\n" == printed
+    assert not os.path.exists("-")
+
+
+@pytest.mark.usefixtures("written")
+def test_salvage_writes_nothing_binary_to_a_terminal():
+    tree = os.path.dirname(os.path.dirname(carojournal.__file__))
+    program = "import sys\nfrom carojournal.cli import main\nsys.exit(main(['salvage', '--out', '-'{}]))"
+    environ = {**os.environ, "PYTHONPATH": tree}
+    shown, code = on_terminal(program.format(""), [], environ)
+    assert (code, b"binary" in shown) == (64, True)
+    shown, code = on_terminal(program.format(", '--format', 'ndjson'"), [], environ)
+    assert (code, b'{"event_id":' in shown) == (0, True)
 
 
 @pytest.mark.usefixtures("written")

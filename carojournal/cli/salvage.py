@@ -4,18 +4,18 @@ import os
 
 from carojournal import policy
 from carojournal.cli.exits import DAMAGED
-from carojournal.cli.output import bytes_text, count_text, say
+from carojournal.cli.output import bytes_text, count_text, is_terminal, say
 from carojournal.errors import UsageError
 from carojournal.place import has_journal
 from carojournal.reader import JournalReader
 from carojournal.recovery import REASONS
-from carojournal.salvage import FORMATS
+from carojournal.salvage import FORMATS, STDOUT
 from carojournal.salvage import salvage as copy
 
 __all__ = ["OPTIONS", "salvage"]
 
 OPTIONS = {
-    "out": {"flags": ("--out",), "metavar": "FILE", "help": "the new file to write"},
+    "out": {"flags": ("--out",), "metavar": "FILE", "help": "the new file to write ('-': standard output)"},
     "format": {
         "flags": ("--format",),
         "choices": tuple(FORMATS),
@@ -31,6 +31,8 @@ def salvage(*, out: str = "", format: str = "cborseq") -> int:  # noqa: A002 - t
     """
     if not out:
         raise UsageError("--out FILE is needed")
+    if out == STDOUT and format == "cborseq" and is_terminal():
+        raise UsageError("cborseq is binary: write it to a file or a pipe, or say --format ndjson")
     root = policy.journal_root(os.environ)
     has_journal(root)
     reader = JournalReader(root)
@@ -40,5 +42,9 @@ def salvage(*, out: str = "", format: str = "cborseq") -> int:  # noqa: A002 - t
         say(f"{kind}: {item.path} at byte {item.offset}, {count_text(item.size, 'byte')}: {REASONS[item.reason]}")
     if done.refused:
         say(f"{count_text(done.refused, 'event')} left behind: not what the schema allows")
-    print(f"{count_text(done.events, 'event')}, {bytes_text(done.bytes)} copied to {out}")
+    copied = f"{count_text(done.events, 'event')}, {bytes_text(done.bytes)} copied"
+    if out == STDOUT:
+        say(copied)
+    else:
+        print(f"{copied} to {out}")
     return DAMAGED if done.refused or any(not item.torn for item in done.damage) else 0
