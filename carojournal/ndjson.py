@@ -2,7 +2,8 @@
 
 A line is one object: `{"event": NAME, "field": value, ...}`; `event_type` and `type` say the same as `event`.  The
 objects of caro's documents (`platform`, `backend_config`, `safety_result`) may stand in it.  Lines end with LF or CRLF,
-the last one may end with the input; empty lines count but say nothing.  Stricter than `json.loads`: UTF-8 only, no key
+the last one may end with the input; empty lines count but say nothing.  A byte order mark before the first line is
+passed over: some editors and shells write one.  Stricter than `json.loads`: UTF-8 only, no key
 twice, no NaN or Infinity, bounded nesting.  A refusal is one of the texts below, never a word of the line.
 """
 
@@ -19,6 +20,7 @@ READ_BYTES = 65_536  # A pipe of Linux holds as much.
 # An event needs five: itself, three groups, one list.  Counted before the parser sees the line, within strings too: no
 # accepted value holds a bracket.
 BRACKETS_MAX = 8
+_BOM = b"\xef\xbb\xbf"
 NAME_KEYS = ("event", "event_type", "type")
 
 TOO_LONG = f"longer than {LINE_BYTES_MAX} bytes"
@@ -50,9 +52,14 @@ def read_batches(read: "Callable[[int], bytes]") -> "Iterator[list[tuple[int, by
         else:
             held += tail
         if batch:
+            batch[0] = _unmarked(*batch[0])
             yield batch
     if held or too_long:
-        yield [(number + 1, None if too_long else held)]
+        yield [_unmarked(number + 1, None if too_long else held)]
+
+
+def _unmarked(number: int, line: bytes | None) -> tuple[int, bytes | None]:
+    return number, line.removeprefix(_BOM) if line and number == 1 else line
 
 
 class _KeyTwiceError(ValueError):

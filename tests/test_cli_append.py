@@ -13,7 +13,7 @@ import pytest
 from stored_events import stored
 
 from carojournal import drops
-from carojournal.cli.append import REPORTS_MAX
+from carojournal.cli.append import HINT, REPORTS_MAX
 from carojournal.cli.append_words import HELP, typed_value
 from carojournal.frame import NO_SEGMENT, decode_record
 
@@ -115,6 +115,7 @@ def test_lines_are_stored_and_refusals_told_by_line_and_reason(root):
         "carojournal: line 6: session_end.<unknown>: unknown_field",
         "carojournal: line 7: kept, but session_end.exit_reason: value",
         "carojournal: line 8: <unknown>.<unknown>: unknown_event",
+        f"carojournal: {HINT}",
     ]
     assert SECRET.encode() not in done.stderr + done.stdout
     assert [(event["event"], event.get("arch")) for event in stored(root)] == [
@@ -134,8 +135,25 @@ def test_lines_are_stored_and_refusals_told_by_line_and_reason(root):
 def test_a_refused_event_of_words_exits_69_and_is_counted(root):
     done = run("--event", "session_start", f"caro_version={SECRET}", "os=linux")
     assert done.returncode == 69
-    assert done.stderr == b"carojournal: event 1: session_start.caro_version: value\n"
+    assert done.stderr.decode().splitlines() == [
+        "carojournal: event 1: session_start.caro_version: value",
+        f"carojournal: {HINT}",
+    ]
     assert drops.read_counts(root)[0]["refuse session_start caro_version value"] == 1
+
+
+def test_the_hint_names_what_there_is():
+    assert "'carojournal schema'" in HINT
+    assert "'carojournal append --help'" in HINT
+    for words in (["schema"], ["append", "--help"]):
+        done = subprocess.run([sys.executable, "-m", "carojournal.cli", *words], capture_output=True, check=False)
+        assert (done.returncode, b"session_start" in done.stdout) == (0, True)
+
+
+def test_a_byte_order_mark_before_the_first_line_is_passed_over(root):
+    done = run(stdin=b"\xef\xbb\xbf" + END)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [event["event"] for event in stored(root)] == ["session_end"]
 
 
 def test_quiet_says_nothing_of_refusals():
@@ -146,8 +164,8 @@ def test_quiet_says_nothing_of_refusals():
 def test_reports_fit_into_a_pipe_that_nobody_reads():
     done = run(stdin=b"nonsense\n" * (REPORTS_MAX + 5) + END)
     lines = done.stderr.splitlines()
-    assert len(lines) == REPORTS_MAX + 1
-    assert lines[-1] == b"carojournal: 5 more events were refused"
+    assert len(lines) == REPORTS_MAX + 2
+    assert lines[-2:] == [b"carojournal: 5 more events were refused", f"carojournal: {HINT}".encode()]
     assert len(done.stderr) < 65_536
 
 
@@ -160,7 +178,7 @@ def test_a_line_longer_than_the_limit_costs_itself_only_and_no_memory(root):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (80_000_000, 80_000_000)),
     )
     assert done.returncode == 69
-    assert done.stderr == b"carojournal: line 2: longer than 65536 bytes\n"
+    assert done.stderr.decode() == f"carojournal: line 2: longer than 65536 bytes\ncarojournal: {HINT}\n"
     assert len(stored(root)) == 2
 
 

@@ -41,6 +41,17 @@ def test_complete_lines_are_handed_over_before_the_next_read():
     assert len(reads) == 2
 
 
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_byte_order_mark_is_passed_over_before_the_first_line_only(size):
+    mark = b"\xef\xbb\xbf"
+    data = mark + mark + b"a\n" + mark + b"b"
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    found = [item for batch in ndjson.read_batches(reader(pieces)) for item in batch]
+    assert found == [(1, mark + b"a"), (2, mark + b"b")]
+    assert [*ndjson.read_batches(reader([mark]))] == [[(1, b"")]]
+    assert [*ndjson.read_batches(reader([mark + b"{}"]))] == [[(1, b"{}")]]
+
+
 def test_a_line_that_is_too_long_is_named_and_never_held():
     longest = b"x" * ndjson.LINE_BYTES_MAX
     pieces = [b"a\n", longest, b"\n", longest, b"x", *(longest for _ in range(100)), b"tail\nb\n"]

@@ -24,6 +24,7 @@ __all__ = ["main"]
 
 CHANNEL_DEFAULT = "ga"  # A host that does not say that it is a beta must not be collected where nobody chose that.
 REPORTS_MAX = 1_000  # Lines on standard error: about 60 KB, which fits into a pipe that nobody reads.
+HINT = "'carojournal schema' lists what is allowed, 'carojournal append --help' says how to write it"
 _SEVERITY = {0: 0, 69: 1, 75: 2}  # When a stream met several, the worst counts; all others are worse than these.
 
 
@@ -61,6 +62,8 @@ class _Outcome:
     def close(self) -> None:
         if self._reports > REPORTS_MAX and not self.quiet:
             _say(f"{self._reports - REPORTS_MAX} more events were refused")
+        if self._reports and not self.quiet:
+            _say(HINT)
 
 
 def _say(text: str) -> None:
