@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -245,6 +246,49 @@ def test_on_a_terminal_there_are_colours(home, temporary):
     assert b"\x1b[1m" in shown
     assert b"you say" in shown
     assert os.listdir(home) == os.listdir(temporary) == []
+
+
+def started(temporary, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "carojournal.cli", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(temporary),
+        **options,
+    )
+
+
+def wait_for_journal(process, temporary):
+    while not any(os.path.isdir(f"{temporary}/{name}/journal/lanes") for name in os.listdir(temporary)):
+        assert process.poll() is None
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("shown", ["", "$ carojournal inspect", "$ carobatch export"], ids=["session", "verb", "tool"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP), (signal.SIGINT, 130)]
+)
+def test_a_signal_leaves_nothing_behind(home, temporary, number, code, shown):
+    process = started(temporary)
+    wait_for_journal(process, temporary)
+    while shown and shown not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert error == ("carojournal: interrupted\n" if code > 0 else "")
+    assert os.listdir(home) == os.listdir(temporary) == []
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(temporary):
+    process = started(temporary, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for_journal(process, temporary)
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode >= 0
+    assert "carojournal demo --keep" in out
+    assert os.listdir(temporary) == []
 
 
 def test_a_folder_of_the_users_is_kept(home, temporary, tmp_path):

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from carojournal import cli
-from carojournal.cli.exits import BUG, RETRY
+from carojournal.cli.exits import BUG, INTERRUPTED, RETRY
 from carojournal.cli.output import bytes_text, count_text, is_terminal, paint, table, uses_color
 from carojournal.config import CHANNEL
 from carojournal.demo_attempts import make_attempts, search, try_attempt
@@ -50,17 +51,48 @@ def demo(*, dir: str | None = None, keep: bool = False) -> int:  # noqa: A002 - 
     mode, source = _mode()
     if mode == "off":
         raise JournalOff(f"telemetry is off ({source}), so there is nothing to show: nothing was kept, nothing created")
-    folder = _folder(dir)
-    keep = keep or dir is not None
-    try:
-        with _environment(CAROJOURNAL_DIR=f"{folder}/journal"):
-            code = _Show(folder).run()
-        if keep:
-            print(f"\nEverything is in {folder}: set CAROJOURNAL_DIR={folder}/journal for the commands above.")
-    finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+    with _ended_by_signals():
+        folder = _folder(dir)
+        keep = keep or dir is not None
+        try:
+            with _environment(CAROJOURNAL_DIR=f"{folder}/journal"):
+                code = _Show(folder).run()
+            if keep:
+                print(f"\nEverything is in {folder}: set CAROJOURNAL_DIR={folder}/journal for the commands above.")
+        finally:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
     return code
+
+
+class _Signalled(BaseException):
+    """A signal that ends the demo; its number is the argument."""
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as an error would, so that it cleans up, and the process then.
+
+    What is ignored (nohup) stays so; SIGINT is Python's KeyboardInterrupt already.
+    """
+    caught = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+
+    def end(number: int, _frame: object) -> None:
+        for one in caught:
+            signal.signal(one, signal.SIG_IGN)  # A second one must not interrupt the cleaning up.
+        raise _Signalled(number)
+
+    for one in caught:
+        signal.signal(one, end)
+    try:
+        yield
+    except _Signalled as signalled:
+        [number] = signalled.args
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # Who waits for us sees what we died of.
+    finally:
+        for one in caught:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _mode() -> tuple[str, str]:
@@ -189,6 +221,8 @@ class _Show:
         return self._note(cli.main([*words]))
 
     def _note(self, code: int) -> int:
+        if code == INTERRUPTED:
+            raise SystemExit(code)  # The verb has said so.
         if code:
             print(f"  exit code {code}")
         self.code = max(self.code, code)
