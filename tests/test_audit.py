@@ -250,6 +250,19 @@ def test_the_verb_exits_65_on_a_hit_and_0_without(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["counts"]["email"] == 1
 
 
+def test_rows_tell_the_first_position_and_how_many_are_like_it(tmp_path, capsys):
+    path = tmp_path / "notes.txt"
+    path.write_text("fine\nmail hunter2@example.org\nfine\nmail hunter3@example.org\nmail hunter4@example.org\n")
+    assert audit(str(path)) == 65
+    table = capsys.readouterr().out
+    assert f"     3  email              {path} at line 2 and 2 more like it\n" in table
+    assert "*" not in table
+    assert "hunter" not in table
+    path.write_text("fine\nmail hunter2@example.org\n")
+    assert audit(str(path)) == 65
+    assert f"     1  email              {path} at line 2\n" in capsys.readouterr().out
+
+
 def test_no_journal_is_nothing_to_find(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CAROJOURNAL_DIR", str(tmp_path / "absent"))
     assert audit() == 0

@@ -22,8 +22,8 @@ OPTIONS = {
 def audit(*paths: str, json: bool = False) -> int:
     """Scan journals, bundles, exports or any files for sensitive strings, without trusting the schema.
 
-    Prints counts by rule and position, never values.  Exits 0 if nothing was found, 65 if something was, or if a part
-    could not be read.
+    Prints counts by rule and the first position of each, never values; --json lists every position, up to
+    ten thousand.  Exits 0 if nothing was found, 65 if something was, or if a part could not be read.
     """
     root = policy.journal_root(os.environ)
     if not paths and has_journal(root):
@@ -37,11 +37,17 @@ def audit(*paths: str, json: bool = False) -> int:
 
 
 def _print(report: Report) -> None:
-    rows = Counter(
-        (found.file, found.member, re.sub(r"\d+", "*", found.position), found.rule) for found in report.findings
-    )
-    for (file, member, position, rule), count in rows.most_common(LINES_MAX):
-        print(f"{count:6}  {rule:<18} {file}{' ' if member else ''}{member} at {position}")
+    rows: Counter[tuple[str, str, str, str]] = Counter()
+    first: dict[tuple[str, str, str, str], str] = {}
+    for found in report.findings:
+        # Positions that differ in their numbers alone are one row: a field that leaks does so in every record.
+        row = (found.file, found.member, re.sub(r"\d+", "*", found.position), found.rule)
+        rows[row] += 1
+        first.setdefault(row, found.position)
+    for row, count in rows.most_common(LINES_MAX):
+        file, member, _, rule = row
+        more = f" and {count - 1} more like it" if count > 1 else ""
+        print(f"{count:6}  {rule:<18} {file}{' ' if member else ''}{member} at {first[row]}{more}")
     if len(rows) > LINES_MAX:
         print(f"        and {len(rows) - LINES_MAX} more rows; --json lists them")
     for file, member, reason in report.unread:
