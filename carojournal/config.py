@@ -125,7 +125,8 @@ def explain(
             (admin_value, "admin") for admin_value in (settings.admin.get(name),) if admin_value is not None
         ]
         said += [(user_value, "config") for user_value in (settings.user.get(name),) if user_value is not None]
-        said.append((key.default, "default"))
+        if shown(name, key.default) != "(none)":  # Beside what was set that would read as if nothing were.
+            said.append((key.default, "default"))
         if name == "level" and wanted:
             said.insert(0, (LEVELS[level], "CARO_TELEMETRY_LEVEL"))
             if level < LEVELS.index(str(value)):

@@ -342,6 +342,19 @@ def test_explain_names_the_winner_and_what_had_no_effect(home, tmp_path):
     assert not os.path.exists("/r")
 
 
+def test_explain_sets_no_default_of_none_beside_what_was_set(home, tmp_path):
+    admin = str(tmp_path / "none")
+    environ = {"HOME": home, "DO_NOT_TRACK": "1"}
+    assert rows_of(config.explain("/r", "beta", environ, admin=admin), "posthog_key") == [("(none)", "default")]
+    os.makedirs(os.path.join(home, ".config", "caro"))
+    with open(os.path.join(home, ".config", "caro", "config.toml"), "w") as stream:
+        stream.write("[telemetry]\nposthog_key = 'phc_abc'\nproxy = 'http://127.0.0.1:1'\nca_file = '/ca'\n")
+    rows = config.explain("/r", "beta", environ, admin=admin)
+    assert rows_of(rows, "posthog_key") == [("phc_abc", "config")]
+    assert rows_of(rows, "proxy") == [("http://127.0.0.1:1", "config")]
+    assert rows_of(rows, "ca_file") == [("/ca", "config"), ("(the system's)", "default (no effect)")]
+
+
 def test_explain_agrees_with_resolve(home, tmp_path):
     """The row that explains the mode and the mode that holds come from different code; they must not differ."""
     admin = tmp_path / "admin.toml"
