@@ -26,7 +26,6 @@ from carojournal.export import planned
 from carojournal.json_stream import Scanner, gunzip
 from carojournal.predecessors import Others, take_asked_for
 from carojournal.rotation import closed_name
-from carojournal.unfinished import told_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +95,8 @@ def _is_confirmed(path: str, confirmed: Counter[bytes]) -> bool:
     return all(count == confirmed[segment] for segment, _, _, count, _ in held.describe(path))
 
 
-def _victim(path: str, others: Others, told: set[bytes]) -> Victim:
-    """Return the file with the loss records that say so.
+def _victim(path: str, others: Others, told: set[bytes]) -> tuple[int, Victim]:
+    """Return (events, the file with the loss records that say so).
 
     What *others*, the files that stay, tell of losses or ask for is not summed up; *told* is what was told so far.
     """
@@ -111,7 +110,7 @@ def _victim(path: str, others: Others, told: set[bytes]) -> Victim:
             payloads += take_asked_for(path, segment, carried, others, told)
         share = size * count // max(1, events)
         payloads.append(held.encode_loss(CLEARED, segment, first, last, count, share, carried))
-    return Victim(path, size, payloads)
+    return events, Victim(path, size, payloads)
 
 
 def _others(root: str, going: "list[str]") -> Others:
@@ -135,13 +134,10 @@ def remove_exported(
     try:
         going = [name for name in _removable(reader, plan, confirmed) if _is_confirmed(name, confirmed)]
         others, told = _others(root, going), set[bytes]()
-        begun = told_elsewhere(root)
         for name in going:
-            total += sum(loss[3] for loss in held.describe(name))
-            if name in begun:  # Somebody who was killed before it went has recorded it.
-                victims.append(Victim(name, os.lstat(name).st_size, []))
-            else:
-                victims.append(_victim(name, others, told))
+            events, victim = _victim(name, others, told)
+            total += events
+            victims.append(victim)
         if not victims:
             return Removed(0, 0, 0)
         segment = random(16)

@@ -11,10 +11,10 @@ from carojournal import held, spool
 from carojournal.eviction import in_flight
 from carojournal.predecessors import Others
 
-__all__ = ["finish_evictions", "told_elsewhere"]
+__all__ = ["finish_evictions"]
 
 
-def told_elsewhere(root: str) -> list[str]:
+def _told_elsewhere(root: str) -> list[str]:
     """Return the closed and packed files of which other files say that every segment went.
 
     Raises OSError, FileNotFoundError if files are renamed or removed meanwhile.
@@ -33,13 +33,13 @@ def told_elsewhere(root: str) -> list[str]:
 
 
 def finish_evictions(root: str) -> int:
-    """Unlink the files that `told_elsewhere` names, but for those of a batch under way; return how many.
+    """Unlink the files that other files say went, but for those of a batch under way; return how many.
 
     The caller holds batch.lock.  A file that cannot be unlinked stays.  Raises JournalBusy if a host makes room for two
     seconds, OSError.
     """
     try:
-        if not told_elsewhere(root):
+        if not _told_elsewhere(root):
             return 0
     except FileNotFoundError:
         pass  # A host makes room or closes its lane: look while none does.
@@ -61,7 +61,7 @@ def finish_evictions(root: str) -> int:
 def _settled(root: str) -> list[str]:
     for _ in range(spool.LOOKS):
         try:
-            return told_elsewhere(root)
+            return _told_elsewhere(root)
         except FileNotFoundError:
             continue
     return []

@@ -1,0 +1,209 @@
+"""Every loss is told exactly once, whoever dies, renames, delivers or clears while somebody makes room."""
+
+import dataclasses
+import os
+import signal
+from contextlib import contextmanager
+from unittest import mock
+
+import pytest
+from carobatch_journals import fill, squeezed
+from old_queues import old_event, queue, take
+
+from carobatch import deliveries
+from carobatch.compact import compact
+from carobatch.noting import NotingReader
+from carobatch.store import PackedStore
+from carojournal import delivered, eviction, policy, rotation, sent, spool
+from carojournal.cli import main
+from carojournal.errors import JournalBusy
+from carojournal.lanes import Lane
+from carojournal.reader import JournalReader
+from carojournal.unfinished import finish_evictions
+
+CAP_BYTES = 90_000  # Room for five of the smallest segments.
+
+
+@pytest.fixture
+def full(root, clock):
+    """A journal that has evicted; returns (its writer, how many events were acknowledged)."""
+    with squeezed(root, clock, CAP_BYTES) as journal:
+        made = len(fill(journal, clock, 900, 1))
+        assert lost(root)
+        yield journal, made
+
+
+def lost(root):
+    """Return how many events are told as lost, without what was delivered."""
+    return sum(
+        loss["events"] * (loss["reason"] != "delivered")
+        + sum(row["events"] for row in loss["carried"] if row["reason"] != "delivered")
+        for loss in JournalReader(root).losses()
+    )
+
+
+def present(root):
+    return sum(record.is_event for record in JournalReader(root).records())
+
+
+@contextmanager
+def dying_before_the_unlink():
+    with mock.patch.object(spool, "remove", side_effect=KeyboardInterrupt):
+        yield
+
+
+def die_once(journal, clock):
+    """Append until a loss record is written, and die before the file goes; return how many events were written."""
+    made = 0
+    with dying_before_the_unlink():
+        while True:
+            try:
+                made += len(fill(journal, clock, 1, 1))
+            except KeyboardInterrupt:
+                return made
+
+
+def told_and_standing(root):
+    return next(
+        path
+        for path in sorted(info.path for info in JournalReader(root).segments())
+        if os.path.basename(path)[17:49] in {segment.hex() for segment in told(root)}
+    )
+
+
+def told(root):
+    reader = JournalReader(root)
+    return {loss["segment"] for group in reader.groups() for info in group for loss in reader._losses_of(info)}
+
+
+def test_what_a_death_left_is_finished_before_anything_is_packed(root, clock, full):
+    journal, made = full
+    made += die_once(journal, clock)
+    assert present(root) + lost(root) == made, "as long as it stands, nothing of it is lost"
+    segment = bytes.fromhex(os.path.basename(told_and_standing(root))[17:49])
+    compact(root, PackedStore(root, CAP_BYTES), clock.now_ms, 0)
+    assert segment not in {info.segment for info in JournalReader(root).segments()}
+    assert present(root) + lost(root) == made
+
+
+def test_a_batch_under_way_keeps_what_a_death_left(root, clock, full):
+    journal, _ = full
+    die_once(journal, clock)
+    path = told_and_standing(root)
+    os.makedirs(os.path.join(root, "outbox"))
+    with open(os.path.join(root, "outbox", "batch"), "w") as file:
+        file.write(os.path.basename(path)[17:49])
+    assert finish_evictions(root) == 0
+    os.unlink(os.path.join(root, "outbox", "batch"))
+    assert finish_evictions(root) == 1
+    assert finish_evictions(root) == 0
+
+
+def test_a_file_of_which_only_itself_tells_is_not_unfinished(root, full):
+    before = present(root)
+    assert finish_evictions(root) == 0
+    assert present(root) == before
+
+
+def test_what_a_death_left_is_cleared_once(root, clock, full, tmp_path, monkeypatch):
+    journal, made = full
+    made += die_once(journal, clock)
+    made += len(fill(journal, clock, 1, 1))
+    monkeypatch.setenv("CAROJOURNAL_DIR", root)
+    assert main(["export", "-o", str(tmp_path / "e.json"), "--clear"]) == 0
+    assert present(root) + lost(root) == made
+
+
+def test_losses_of_reclaimed_files_are_spared_until_those_are_gone(root, clock, full, monkeypatch):
+    """Else a host could evict them, and leave what they tell to the files that are about to go."""
+    journal, made = full
+    reader = JournalReader(root)
+    first = next(info for info in reader.segments() if list(reader._losses_of(info)))
+    runs = [record.seq for record in reader.of_segment(first) if record.is_event]
+    first = dataclasses.replace(first, consent_ms=1)
+    monkeypatch.setattr(NotingReader, "groups", lambda _: [[first]])
+    listed, named = deliveries.list_removed, []
+
+    def late(where, gone):
+        listed(where, gone)
+        new = {name[17:49] for name in os.listdir(os.path.join(root, "segments"))} - before
+        named.extend(name.encode() in eviction.in_flight(root) for name in new)
+        fill(journal, clock, 150, 1)
+
+    before = {name[17:49] for name in os.listdir(os.path.join(root, "segments"))}
+    monkeypatch.setattr(deliveries, "list_removed", late)
+    assert deliveries.reclaim(NotingReader(root), {first.segment: [[runs[0], runs[-1]]]})[0] == 1
+    assert named == [True]
+    assert present(root) + lost(root) + len(runs) == made + 150
+
+
+def test_a_migration_that_is_recovered_tells_no_loss_that_hosts_have_told_since(root, clock, full, tmp_path):
+    journal, made = full
+    small = policy.Policy("local", source="test", cap_bytes=CAP_BYTES - 20_000)  # So that it evicts.
+    path = queue(tmp_path / "q", [old_event(number, clock.now_ms - 5) for number in range(20)])
+    child = os.fork()
+    if not child:
+        take(path, root, policy=small, step=lambda name: name == "noted" and os.kill(os.getpid(), signal.SIGKILL))
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    made += len(fill(journal, clock, 900, 1))
+    assert present(root) + lost(root) == made
+    report = take(path, root, policy=small)
+    assert report.already > 0
+    assert present(root) + lost(root) == made + report.taken + report.already
+
+
+def test_who_makes_room_looks_again_when_a_segment_was_closed_meanwhile(root, clock, full):
+    """What it tells would otherwise be in none of the files that were looked at."""
+    other, looks = Lane(root, 5, CAP_BYTES, os.urandom), []
+    assert other.append((b"\xa1eeventax",), clock.now_ms, 0, sync=False)
+    choose = eviction.choose
+
+    def meanwhile(*arguments):
+        looks.append([name for _, name in arguments[4]])
+        if len(looks) == 1:
+            other.acquire()
+            rotation.close_segment(other)
+            other.release()
+            with open(os.path.join(root, "lanes", "5.seg"), "xb"):
+                pass  # Its next one, which tells nothing.
+        return choose(*arguments)
+
+    with mock.patch.object(eviction, "choose", meanwhile):
+        assert spool.make_room(root, 70_000, 0)
+    assert len(looks) == 2
+    with mock.patch.object(eviction, "choose", side_effect=FileNotFoundError), pytest.raises(JournalBusy):
+        spool.make_room(root, 70_000, 0)
+    other.close()
+
+
+def test_receipts_that_are_folded_while_they_are_read_are_read_again(root, full, monkeypatch):
+    folder = os.path.join(root, "receipts")
+    os.makedirs(folder)
+    segment = JournalReader(root).segments()[0].segment
+    data = sent.encode_map({"ranges": [[segment, [[1, 2]]]], "refused": []})
+    first = os.path.join(folder, "upload-1.cbor")
+    with open(first, "wb") as file:
+        file.write(data)
+    listdir = os.listdir
+
+    def meanwhile(path):
+        names = listdir(path)
+        if os.path.exists(first):
+            os.rename(first, os.path.join(folder, "uploads.cbor"))
+        return names
+
+    monkeypatch.setattr(delivered.os, "listdir", meanwhile)
+    assert delivered.Delivered(root).count(segment, 1, 9) == 2
+
+
+def test_a_copy_that_a_batch_under_way_names_stays(root, full):
+    """As a killed compaction leaves it: the same segment in two files."""
+    oldest = min(os.listdir(os.path.join(root, "segments")))
+    segment = bytes.fromhex(oldest[17:49])
+    path = os.path.join(root, "segments", oldest)
+    size = os.path.getsize(path)
+    left = [(oldest[:16], True, oldest, "segments", size)]
+    assert [victim.path for victim in eviction._copies(root, left, {segment}, b"")] == [path]
+    assert eviction._copies(root, left, {segment}, segment.hex().encode()) == []
+    assert eviction._copies(root, left, {segment}, segment) == []
