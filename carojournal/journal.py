@@ -4,7 +4,7 @@
     journal.record("session_start", caro_version="1.1.0", os="linux")
 
 `record` answers True only when the event is in the segment file, where it survives `kill -9` of this process
-(`durability="os"`) or a power cut (`"each"`).  It never raises and never waits for another process.  `append` does the
+(`durability="os"`) or a power cut (`"each"`).  It never raises and waits for no other writer.  `append` does the
 same and raises.  Under `off` neither looks at the disk.
 
 Everything that is expensive happens once: policy, identity and lane are looked up at the first event, not at `open`.
@@ -215,7 +215,7 @@ class Journal:
         return self._generation
 
     def record(self, event_type: str, /, **fields: object) -> bool:
-        """Append one event; return whether it is kept.  Never raises, never waits.
+        """Append one event; return whether it is kept.  Never raises, waits for no writer.
 
         Takes 15 to 30 microseconds (`tools/bench`).
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LANE_LOCK_TIMEOUT_S", "batch_lock", "lane_lock"]
 
-LANE_LOCK_TIMEOUT_S = 2.0  # An append holds a lane for microseconds.
+LANE_LOCK_TIMEOUT_S = 2.0  # An append holds a lane for microseconds, for a tenth of a second where it waits for room.
 _POLL_S = 0.002  # FileLock is unfair: among writers that never stop its 50 ms would seldom meet a free moment.
 BATCH_LOCK = "batch.lock"
 
