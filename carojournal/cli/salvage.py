@@ -27,7 +27,8 @@ OPTIONS = {
 def salvage(*, out: str = "", format: str = "cborseq") -> int:  # noqa: A002 - the option's name
     """Copy every event that can be read to a new file, and say what could not be read.
 
-    The journal is not changed.  Exits 65 if anything was unreadable or refused, 0 otherwise.
+    Damage costs the records that it touches; of a packed file all events are read or none, because one checksum covers
+    them.  The journal is not changed.  Exits 65 if anything was unreadable or refused, 0 otherwise.
     """
     if not out:
         raise UsageError("--out FILE is needed")
