@@ -147,17 +147,18 @@ def migrate(
     *policy* must not be off; its level filters and its cap bounds.  *now_ms* is UTC milliseconds.  *dry_run* changes
     nothing.  *step* is told how far each segment is (tests).
 
-    Raises as `open_source` if nothing of the file can be read, JournalUnavailable also for an export of today's
-    journals (nothing would tell that its events are known), JournalBusy (another migration, or a host that makes room),
-    UnsafeRoot, JournalIOError, OSError.  Whatever is raised: what was taken stays taken, and the next run goes on from
-    there.
+    Raises as `open_source` if nothing of the file can be read, JournalUnavailable also for an export of this very
+    journal, JournalBusy (another migration, or a host that makes room), UnsafeRoot, JournalIOError, OSError.  Whatever
+    is raised: what was taken stays taken, and the next run goes on from there.
     """
     with contextlib.ExitStack() as held:
         intake = Intake(lambda: held.enter_context(_open_ledger(root, now_ms, random, dry=dry_run)), policy, now_ms)
+        identity = deletion.read_identity(root)
+        sessions = {session.hex() for _, session in identity.history()} if identity else set()
         try:
             for row in open_source(path):
-                if is_own_export(row):
-                    raise JournalUnavailable("this is an export of carojournal, not of caro 1.1: nothing was taken")
+                if is_own_export(row, sessions):
+                    raise JournalUnavailable("this is an export of this very journal: nothing was taken")
                 intake.take(row)
         except DamagedData as error:
             if intake.ledger is None:

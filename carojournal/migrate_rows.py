@@ -22,7 +22,7 @@ from carojournal.redact import UNKNOWN, event_name
 from carojournal.shape import TEXT_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["REASONS", "TIME_MS_MIN", "OldEvent", "Refusal", "is_own_export", "read_row"]
 
@@ -30,8 +30,6 @@ TIME_MS_MIN = 1_735_689_600_000  # 2025-01-01, before caro's first release.
 _AHEAD_MS_MAX = 86_400_000  # A clock that was wrong by a day is a clock; one by more is no source of times.
 _TEXT_MAX = 128
 _ENVELOPE = ("id", "event_id", "session_id", "run_id", "timestamp", "event", "event_type", "type")
-_OWN_SESSION = re.compile(r"[0-9a-f]{32}", re.ASCII)  # Caro 1.1's has 16 digits.
-_OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 REASONS = {
@@ -58,18 +56,10 @@ class OldEvent(NamedTuple):
     mapped: tuple[str, ...]
 
 
-def is_own_export(row: Row) -> bool:
-    """Tell whether *row* is an event as `document` writes it, for exports of today's journals.
-
-    No event of caro 1.1 is without an id of its own, names its session by 32 digits and its time to the millisecond.
-    """
-    value = row.value
-    if type(value) is not dict or row.event_type is not None or not {"id", "event_id"}.isdisjoint(value):
-        return False
-    event, session, time = (value.get(key) for key in ("event", "session_id", "timestamp"))
-    if type(event) is not str or type(session) is not str or type(time) is not str:
-        return False
-    return _OWN_SESSION.fullmatch(session) is not None and _OWN_TIME.fullmatch(time) is not None
+def is_own_export(row: Row, sessions: "Collection[str]") -> bool:
+    """Tell whether *row* is an event of an export of a journal that has issued *sessions* (32 hexadecimal digits)."""
+    session = row.value.get("session_id") if type(row.value) is dict else None
+    return type(session) is str and session in sessions
 
 
 def read_row(row: Row, now_ms: int) -> OldEvent | Refusal:

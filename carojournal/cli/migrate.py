@@ -26,8 +26,8 @@ def migrate(path: str, *, dry_run: bool = False, json: bool = False) -> int:
     like: a row is taken once.  Migrated events are never sent.  The file itself is not changed.
 
     Rows that are refused are counted by reason and change no exit code: caro 1.1 recorded what is not collected any
-    more.  Exit code 69 for what is not caro 1.1's, such as the file of 'carojournal export'; 65 if part of the file
-    could not be read, 75 if part of it found no room below the spool's bound.
+    more.  Exit code 69 for what is neither caro 1.1's nor an export of another journal; 65 if part of the file could
+    not be read, 75 if part of it found no room below the spool's bound.
     """
     root = policy.journal_root(os.environ)
     now_ms = time.time_ns() // 1_000_000
