@@ -114,7 +114,11 @@ def _victim(path: str, others: Others, told: set[bytes]) -> tuple[int, Victim]:
 
 
 def _others(root: str, going: "list[str]") -> Others:
-    names = [(folder, name) for folder, name, _ in spool.usage(root) if folder in ("lanes", "segments", "packed")]
+    names = [
+        (folder, name)
+        for folder, name, _ in spool.usage(root)
+        if folder in ("lanes", "segments", "packed") and not name.endswith(".tmp")
+    ]
     return Others(root, [(folder, name) for folder, name in names if os.path.join(root, folder, name) not in going])
 
 

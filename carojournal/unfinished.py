@@ -17,18 +17,20 @@ __all__ = ["finish_evictions"]
 def _told_elsewhere(root: str) -> list[str]:
     """Return the closed and packed files of which other files say that every segment went.
 
-    Raises OSError, FileNotFoundError if files are renamed or removed meanwhile.
+    Only what hosts wrote here is asked: an imported file may tell that its source has evicted what this journal keeps.
+    A temporary file says nothing yet.  Raises OSError, FileNotFoundError if files are renamed or removed meanwhile.
     """
-    names = [(folder, name) for folder, name, _ in spool.usage(root) if folder in ("lanes", "segments", "packed")]
-    told = Others(root, names).told
+    names = [(folder, name) for folder, name, _ in spool.usage(root) if not name.endswith(".tmp")]
+    tellers = [one for one in names if one[0] in ("lanes", "segments")]
+    told = Others(root, tellers).told
     found = []
     for folder, name in names if told else ():
-        path = os.path.join(root, folder, name)
-        if folder == "lanes" or name.endswith(".tmp"):
-            continue
-        segments = _segments(path)
-        if segments and segments <= told and segments <= Others(root, [one for one in names if one[1] != name]).told:
-            found.append(path)
+        if folder in ("segments", "packed"):
+            path = os.path.join(root, folder, name)
+            segments = _segments(path)
+            others = [one for one in tellers if one != (folder, name)]
+            if segments and segments <= told and segments <= Others(root, others).told:
+                found.append(path)
     return found
 
 

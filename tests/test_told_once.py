@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 from contextlib import contextmanager
 from unittest import mock
@@ -96,6 +97,41 @@ def test_a_batch_under_way_keeps_what_a_death_left(root, clock, full):
     assert finish_evictions(root) == 0
     os.unlink(os.path.join(root, "outbox", "batch"))
     assert finish_evictions(root) == 1
+    assert finish_evictions(root) == 0
+
+
+def test_what_an_import_tells_of_its_source_is_nothing_unfinished_here(root, clock, full, tmp_path):
+    """The source exports a segment, evicts it later, and exports the loss: whoever imports both keeps the segment."""
+    journal, _ = full
+    die_once(journal, clock)
+    kept = told_and_standing(root)
+    source = {info.segment: info.path for info in JournalReader(root).segments()}
+    there = str(tmp_path / "there")
+    os.makedirs(os.path.join(there, "packed"))
+    for segment, path in source.items():
+        os.makedirs(os.path.join(there, "segments"), exist_ok=True)
+        target = os.path.basename(path) if path != kept and "lanes" not in path else f"{9:016d}-{segment.hex()}.seg"
+        shutil.copy(path, os.path.join(there, "segments", target))
+    with mock.patch("carobatch.compact.finish_evictions"):  # As an import, which only ever makes packed files.
+        compact(there, PackedStore(there, 10_000_000), clock.now_ms, 0)
+    assert not os.listdir(os.path.join(there, "segments"))
+    before = present(there)
+    assert told(there)
+    assert finish_evictions(there) == 0
+    assert present(there) == before
+
+
+def test_a_temporary_file_tells_nothing(root, clock, full):
+    """As a migration leaves it that was killed before it was noted: the next one removes it."""
+    journal, _ = full
+    die_once(journal, clock)
+    teller = next(
+        info.path
+        for info in JournalReader(root).segments()
+        if os.path.basename(told_and_standing(root))[17:49]
+        in {loss["segment"].hex() for loss in JournalReader(root)._losses_of(info)}
+    )
+    os.rename(teller, os.path.join(root, "segments", f"{9:016d}-{bytes(16).hex()}.seg.tmp"))
     assert finish_evictions(root) == 0
 
 
