@@ -105,20 +105,22 @@ def test_what_an_import_tells_of_its_source_is_nothing_unfinished_here(root, clo
     journal, _ = full
     die_once(journal, clock)
     kept = told_and_standing(root)
-    source = {info.segment: info.path for info in JournalReader(root).segments()}
     there = str(tmp_path / "there")
     os.makedirs(os.path.join(there, "packed"))
-    for segment, path in source.items():
-        os.makedirs(os.path.join(there, "segments"), exist_ok=True)
-        target = os.path.basename(path) if path != kept and "lanes" not in path else f"{9:016d}-{segment.hex()}.seg"
-        shutil.copy(path, os.path.join(there, "segments", target))
-    with mock.patch("carobatch.compact.finish_evictions"):  # As an import, which only ever makes packed files.
-        compact(there, PackedStore(there, 10_000_000), clock.now_ms, 0)
-    assert not os.listdir(os.path.join(there, "segments"))
+    for bundle in ("first", "second"):
+        place = str(tmp_path / bundle)
+        os.makedirs(os.path.join(place, "segments"))
+        for info in JournalReader(root).segments():
+            if (info.path == kept) == (bundle == "first"):
+                name = f"{info.created_us:016d}-{info.segment.hex()}.seg"
+                shutil.copy(info.path, os.path.join(place, "segments", name))
+        compact(place, PackedStore(place, 10_000_000), clock.now_ms, 0)
+        (packed,) = os.listdir(os.path.join(place, "packed"))
+        shutil.copy(os.path.join(place, "packed", packed), os.path.join(there, "packed"))
     before = present(there)
     assert told(there)
     assert finish_evictions(there) == 0
-    assert present(there) == before
+    assert present(there) == before == present(root)
 
 
 def test_a_temporary_file_tells_nothing(root, clock, full):
