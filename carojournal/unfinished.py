@@ -40,11 +40,8 @@ def finish_evictions(root: str) -> int:
     The caller holds batch.lock.  A file that cannot be unlinked stays.  Raises JournalBusy if a host makes room for two
     seconds, OSError.
     """
-    try:
-        if not _told_elsewhere(root):
-            return 0
-    except FileNotFoundError:
-        pass  # A host makes room or closes its lane: look while none does.
+    if not _settled(root):
+        return 0  # As nearly always, and no host has waited for it.
     room = spool.lock_room(root, spool.PATIENT_S)
     try:
         named, gone = in_flight(root), 0
@@ -65,7 +62,7 @@ def _settled(root: str) -> list[str]:
         try:
             return _told_elsewhere(root)
         except FileNotFoundError:
-            continue
+            continue  # A host makes room, or closes its lane.
     return []
 
 
