@@ -270,7 +270,8 @@ def wait_for_journal(process, temporary):
     ("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP), (signal.SIGINT, 130)]
 )
 def test_a_signal_leaves_nothing_behind(home, temporary, number, code, shown):
-    process = started(temporary)
+    # Whoever runs the tests may ignore it, as `nohup` does.
+    process = started(temporary, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     wait_for_journal(process, temporary)
     while shown and shown not in process.stdout.readline():
         assert process.poll() is None
