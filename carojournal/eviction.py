@@ -19,11 +19,11 @@ from carojournal.root import open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from carojournal.delivered import Delivered
 
-__all__ = ["EVICTED", "Victim", "choose", "in_flight"]
+__all__ = ["EVICTED", "Victim", "choose", "in_flight", "is_named"]
 
 EVICTED = "evicted"  # The reason in the loss records.
 
@@ -103,7 +103,7 @@ def _victim(
     path = os.path.join(root, folder, name)
     try:
         losses = held.describe(path)
-        if any(_is_named(segment, named) for segment, *_ in losses):
+        if is_named((loss[0] for loss in losses), named):
             return None
         payloads: list[bytes] = []
         around = None
@@ -133,10 +133,6 @@ def _victim(
     return Victim(path, size, payloads)
 
 
-def _is_named(segment: bytes, outbox: bytes) -> bool:
-    return segment in outbox or segment.hex().encode() in outbox
-
-
 def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[bytes], named: bytes) -> list[Victim]:
     """Return the files among *left* that hold nothing but segments which go anyway: what a killed `compact` left.
 
@@ -150,7 +146,7 @@ def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[
             segments = {bytes.fromhex(name[17:49])} if is_closed else {loss[0] for loss in held.describe(path)}
         except (OSError, ValueError):
             continue
-        if segments and segments <= gone and not any(_is_named(segment, named) for segment in segments):
+        if segments and segments <= gone and not is_named(segments, named):
             found.append(Victim(path, size, []))
     return found
 
@@ -175,3 +171,8 @@ def in_flight(root: str) -> bytes:
             if carojournal.drops.drop_reason(error) == "descriptors":
                 raise
     return found
+
+
+def is_named(segments: "Iterable[bytes]", outbox: bytes) -> bool:
+    """Tell whether *outbox*, its bytes as `in_flight` gives them, names one of *segments* (uuids), raw or as text."""
+    return any(segment in outbox or segment.hex().encode() in outbox for segment in segments)

@@ -21,11 +21,12 @@ from carojournal.closed import encode_closed
 from carojournal.document import document_view
 from carojournal.durable import sync_directory, write_file
 from carojournal.errors import DamagedData, JournalBusy, JournalIOError, OutputError
-from carojournal.eviction import Victim, in_flight
+from carojournal.eviction import Victim, in_flight, is_named
 from carojournal.export import planned
 from carojournal.json_stream import Scanner, gunzip
 from carojournal.predecessors import Others, take_asked_for
 from carojournal.rotation import closed_name
+from carojournal.segments import file_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,7 @@ def _removable(reader: "JournalReader", plan: "Plan", confirmed: Counter[bytes])
         if path not in damaged
         and any(confirmed[segment] for segment in segments)
         and all(confirmed[segment] == plan.good[segment] and not plan.bad[segment] for segment in segments)
-        and not any(segment in named or segment.hex().encode() in named for segment in segments)
+        and not is_named(segments, named)
     ]
 
 
@@ -113,15 +114,6 @@ def _victim(path: str, others: Others, told: set[bytes]) -> tuple[int, Victim]:
     return events, Victim(path, size, payloads)
 
 
-def _others(root: str, going: "list[str]") -> Others:
-    names = [
-        (folder, name)
-        for folder, name, _ in spool.usage(root)
-        if folder in ("lanes", "segments", "packed") and not name.endswith(".tmp")
-    ]
-    return Others(root, [(folder, name) for folder, name in names if os.path.join(root, folder, name) not in going])
-
-
 def remove_exported(
     path: str, reader: "JournalReader", plan: "Plan", now_ms: int, random: "Callable[[int], bytes]" = os.urandom
 ) -> Removed:
@@ -137,7 +129,8 @@ def remove_exported(
         raise JournalIOError("lock", root, error.errno, error.strerror or "") from error
     try:
         going = [name for name in _removable(reader, plan, confirmed) if _is_confirmed(name, confirmed)]
-        others, told = _others(root, going), set[bytes]()
+        staying = [one for one in file_names(root) if os.path.join(root, *one) not in going]
+        others, told = Others(root, staying), set[bytes]()
         for name in going:
             events, victim = _victim(name, others, told)
             total += events

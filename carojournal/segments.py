@@ -10,7 +10,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
-from carojournal import scan
+from carojournal import scan, spool
 from carojournal.errors import DamagedData, JournalIOError, MalformedCBOR
 from carojournal.held import SKIPPABLE_MAGIC, inventory_rows
 from carojournal.segment_file import (
@@ -27,7 +27,7 @@ from carojournal.segment_file import (
     resolve_uuid,
 )
 
-__all__ = ["REASONS", "Listing", "list_segments", "lock_names", "packed_infos", "read_segment"]
+__all__ = ["REASONS", "Listing", "file_names", "list_segments", "lock_names", "packed_infos", "read_segment"]
 
 INVENTORY_BYTES_MAX = 16_777_216  # Bounds what a planted packed file makes a reader hold; ours are a few kilobytes.
 
@@ -105,6 +105,12 @@ def _names(root: str, folder: str, damage: list[Damage]) -> list[str]:
         return []
     except OSError as error:
         raise JournalIOError("list", path, error.errno, error.strerror or "") from error
+
+
+def file_names(root: str) -> list[tuple[str, str]]:
+    """Return (folder, name) of every file in lanes/, segments/ and packed/, in that order; OSError as `spool.usage`."""
+    folders = ("lanes", "segments", "packed")
+    return [(folder, name) for folder, name, _ in spool.usage(root) if folder in folders and not name.endswith(".tmp")]
 
 
 def lock_names(path: str) -> tuple[bytes, int] | None:

@@ -8,8 +8,9 @@ begun before it reads what is there.
 import os
 
 from carojournal import held, spool
-from carojournal.eviction import in_flight
+from carojournal.eviction import in_flight, is_named
 from carojournal.predecessors import Others
+from carojournal.segments import file_names
 
 __all__ = ["finish_evictions"]
 
@@ -18,9 +19,9 @@ def _told_elsewhere(root: str) -> list[str]:
     """Return the closed and packed files of which other files say that every segment went.
 
     Only what hosts wrote here is asked: an imported file may tell that its source has evicted what this journal keeps.
-    A temporary file says nothing yet.  Raises OSError, FileNotFoundError if files are renamed or removed meanwhile.
+    Raises OSError, FileNotFoundError if files are renamed or removed meanwhile.
     """
-    names = [(folder, name) for folder, name, _ in spool.usage(root) if not name.endswith(".tmp")]
+    names = file_names(root)
     tellers = [one for one in names if one[0] in ("lanes", "segments")]
     told = Others(root, tellers).told
     found = []
@@ -46,7 +47,7 @@ def finish_evictions(root: str) -> int:
     try:
         named, gone = in_flight(root), 0
         for path in _settled(root):
-            if not any(segment in named or segment.hex().encode() in named for segment in _segments(path)):
+            if not is_named(_segments(path), named):
                 try:
                     os.unlink(path)
                 except OSError:

@@ -5,10 +5,12 @@ import shutil
 import signal
 
 import pytest
+from carobatch_journals import bounded
 from hypothesis import HealthCheck, settings
+from small_journals import CAP
 
 from bench.workload import FIELDS as GENERATED
-from carojournal import Journal
+from carojournal import Journal, policy
 
 # Time decides no test: neither how long an example takes nor how long it takes to make one.
 settings.register_profile("carojournal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -58,6 +60,14 @@ def clock():
 @pytest.fixture
 def journal(root, clock):
     """A journal in mode local (the beta channel's default) whose clock stands at noon."""
+    with Journal.open(clock=clock, admin="/nonexistent") as opened:
+        yield opened
+
+
+@pytest.fixture
+def narrow(home, clock, monkeypatch):
+    """A journal whose spool is bounded at CAP."""
+    monkeypatch.setattr(policy, "resolve", bounded(CAP))
     with Journal.open(clock=clock, admin="/nonexistent") as opened:
         yield opened
 

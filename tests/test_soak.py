@@ -42,8 +42,7 @@ def test_everything_is_accounted_for(soaked):
     code, _, report = soaked
     assert report["problems"] == []
     assert code == 0
-    assert report["events"] == report["answered"]
-    assert report["events"] >= 40_000  # More where a writer had to drop some, and went on.
+    assert report["events"] == report["answered"] == 40_000
     assert report["samples"] > 0
     assert report["accepted"] > 0
     assert report["evicted"] == report["losses_told"]

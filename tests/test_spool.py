@@ -6,30 +6,11 @@ import os
 import pytest
 import segments_by_hand as by_hand
 from carobatch_journals import bounded
+from small_journals import CAP, fill, used
 
-from carojournal import Journal, cbor, held, lanes, policy, rotation, spool
+from carojournal import cbor, held, lanes, policy, rotation, spool
 from carojournal.errors import JournalIOError, SpoolFull
 from carojournal.reader import JournalReader
-
-CAP = 700_000  # 40 segments would be below the minimum: segments of 17,500 bytes, quick to fill.
-
-
-@pytest.fixture
-def small(home, clock, monkeypatch):
-    """A journal whose spool is bounded at CAP."""
-    monkeypatch.setattr(policy, "resolve", bounded(CAP))
-    with Journal.open(clock=clock, admin="/nonexistent") as opened:
-        yield opened
-
-
-def fill(journal, clock, events, generated):
-    for _ in range(events):
-        clock.advance(1)
-        assert journal.record("command_generated", **generated)
-
-
-def size(root):
-    return sum(spent for _, _, spent in spool.usage(root))
 
 
 def losses(root):
@@ -45,36 +26,36 @@ def losses(root):
     return events
 
 
-def test_the_spool_never_exceeds_cap_and_conserves_every_event(small, root, clock, generated):
+def test_the_spool_never_exceeds_cap_and_conserves_every_event(narrow, root, clock, generated):
     acked = 0
     for _ in range(40):
-        fill(small, clock, 250, generated)
+        fill(narrow, clock, 250, generated)
         acked += 250
-        assert size(root) <= CAP + policy.segment_limit(CAP, 0)
+        assert used(root) <= CAP + policy.segment_limit(CAP, 0)
         assert acked == len(by_hand.events(root)) + losses(root)
     assert losses(root) > 5_000
 
 
-def test_a_write_larger_than_a_segment_is_given_its_room_too(small, root, clock, generated):
+def test_a_write_larger_than_a_segment_is_given_its_room_too(narrow, root, clock, generated):
     events = [("command_generated", generated)] * 500
     for _ in range(40):
         clock.advance(1)
-        small.append_many(events)
-        assert size(root) <= CAP + policy.segment_limit(CAP, 0)
+        narrow.append_many(events)
+        assert used(root) <= CAP + policy.segment_limit(CAP, 0)
     assert len(by_hand.events(root)) + losses(root) == 20_000
     with pytest.raises(SpoolFull):
-        small.append_many(events * 20)
+        narrow.append_many(events * 20)
 
 
-def test_the_oldest_segment_goes_first(small, root, clock, generated):
-    fill(small, clock, 4_000, generated)
+def test_the_oldest_segment_goes_first(narrow, root, clock, generated):
+    fill(narrow, clock, 4_000, generated)
     seen = [value["timestamp"] for _, _, value in by_hand.events(root)]
     assert max(seen) == clock.now_ms
     assert len(seen) == max(seen) - min(seen) + 1
 
 
-def test_a_loss_record_names_segment_range_count_and_bytes(small, root, clock, generated):
-    fill(small, clock, 1_000, generated)
+def test_a_loss_record_names_segment_range_count_and_bytes(narrow, root, clock, generated):
+    fill(narrow, clock, 1_000, generated)
     paths = sorted(os.listdir(f"{root}/segments"))
     oldest = f"{root}/segments/{paths[0]}"
     records = [(segment, seq) for segment, seq, value in by_hand.records(oldest) if "event" in value]
@@ -89,7 +70,7 @@ def test_a_loss_record_names_segment_range_count_and_bytes(small, root, clock, g
         "carried": [],
     }
     while os.path.exists(oldest):
-        fill(small, clock, 10, generated)
+        fill(narrow, clock, 10, generated)
     assert by_hand.controls(root, "loss")[0] == expected
 
 
@@ -110,33 +91,33 @@ def test_everything_below_the_root_counts_but_the_identity(journal, root):
 
 
 @pytest.mark.parametrize("form", [bytes.fromhex, str.encode], ids=["raw", "text"])
-def test_what_a_batch_names_is_not_evicted(small, root, clock, generated, form):
-    fill(small, clock, 100, generated)
+def test_what_a_batch_names_is_not_evicted(narrow, root, clock, generated, form):
+    fill(narrow, clock, 100, generated)
     oldest = min(os.listdir(f"{root}/segments"))
     os.mkdir(f"{root}/outbox")
     with open(f"{root}/outbox/batch", "wb") as file:
         file.write(b"plan " + form(oldest[17:49]))
-    fill(small, clock, 6_000, generated)
+    fill(narrow, clock, 6_000, generated)
     assert os.path.exists(f"{root}/segments/{oldest}")
     assert losses(root) > 0
 
 
-def test_no_room_at_all_is_a_counted_drop(small, root, clock, generated):
-    fill(small, clock, 10, generated)
+def test_no_room_at_all_is_a_counted_drop(narrow, root, clock, generated):
+    fill(narrow, clock, 10, generated)
     os.mkdir(f"{root}/quarantine")
     with open(f"{root}/quarantine/x", "wb") as file:
         file.truncate(CAP)
-    kept = sum(small.record("command_generated", **generated) for _ in range(400))
+    kept = sum(narrow.record("command_generated", **generated) for _ in range(400))
     assert 0 < kept < 400
-    assert small.stats["reasons"] == {"drop spool_full": 400 - kept}
+    assert narrow.stats["reasons"] == {"drop spool_full": 400 - kept}
     with pytest.raises(SpoolFull):
-        small.append("command_generated", **generated)
+        narrow.append("command_generated", **generated)
     os.truncate(f"{root}/quarantine/x", 0)
-    assert small.record("command_generated", **generated)
+    assert narrow.record("command_generated", **generated)
 
 
-def test_a_crash_between_loss_record_and_unlink_is_made_good(small, root, clock, generated, monkeypatch):
-    fill(small, clock, 2_500, generated)
+def test_a_crash_between_loss_record_and_unlink_is_made_good(narrow, root, clock, generated, monkeypatch):
+    fill(narrow, clock, 2_500, generated)
     before = losses(root)
 
     def crash(victims):
@@ -144,25 +125,25 @@ def test_a_crash_between_loss_record_and_unlink_is_made_good(small, root, clock,
 
     monkeypatch.setattr(spool, "remove", crash)
     acked = 2_500
-    while not small.stats["dropped"]:
+    while not narrow.stats["dropped"]:
         clock.advance(1)
-        acked += small.record("command_generated", **generated)
+        acked += narrow.record("command_generated", **generated)
     monkeypatch.undo()
     # The loss record is there, the file too: nothing is lost yet, and nothing is counted as lost.
     present = len(by_hand.events(root))
     assert present + losses(root) == acked
     assert losses(root) == before
-    monkeypatch.setattr(policy, "resolve", lambda *_, **__: small.policy)
-    fill(small, clock, 500, generated)
+    monkeypatch.setattr(policy, "resolve", lambda *_, **__: narrow.policy)
+    fill(narrow, clock, 500, generated)
     assert len(by_hand.events(root)) + losses(root) == acked + 500
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_file_that_cannot_be_removed_costs_neither_the_bound_nor_an_event(
-    small, root, clock, generated, monkeypatch, packed
+    narrow, root, clock, generated, monkeypatch, packed
 ):
     """Others go in its place; its loss is told as long as it stands, and counts once when it is gone."""
-    fill(small, clock, 600, generated)
+    fill(narrow, clock, 600, generated)
     folder = "segments"
     if packed:
         from carobatch.compact import compact
@@ -181,17 +162,17 @@ def test_a_file_that_cannot_be_removed_costs_neither_the_bound_nor_an_event(
 
     monkeypatch.setattr(spool.os, "unlink", refused)
     for _ in range(4):
-        fill(small, clock, 2_500, generated)
-        assert size(root) <= CAP + policy.segment_limit(CAP, 0)
-        assert conserved(root) == small.stats["recorded"]
+        fill(narrow, clock, 2_500, generated)
+        assert used(root) <= CAP + policy.segment_limit(CAP, 0)
+        assert conserved(root) == narrow.stats["recorded"]
     assert len(tried) > 20
     assert os.path.exists(stuck)
     monkeypatch.setattr(spool.os, "unlink", unlink)
     for _ in range(4):
-        fill(small, clock, 2_500, generated)
-        assert conserved(root) == small.stats["recorded"]
+        fill(narrow, clock, 2_500, generated)
+        assert conserved(root) == narrow.stats["recorded"]
     assert not os.path.exists(stuck)
-    assert small.stats["dropped"] == 0
+    assert narrow.stats["dropped"] == 0
 
 
 def conserved(root):
@@ -201,9 +182,9 @@ def conserved(root):
     return there + sum(loss["events"] + sum(row["events"] for row in loss["carried"]) for loss in reader.losses())
 
 
-def test_a_loss_that_a_crash_told_twice_is_summed_once(small, root, clock, generated, monkeypatch):
+def test_a_loss_that_a_crash_told_twice_is_summed_once(narrow, root, clock, generated, monkeypatch):
     """Both records are evicted, one after the other, and only sums are left of them."""
-    fill(small, clock, 2_500, generated)
+    fill(narrow, clock, 2_500, generated)
     remove, crashes = spool.remove, []
 
     def crash(victims):
@@ -216,16 +197,16 @@ def test_a_loss_that_a_crash_told_twice_is_summed_once(small, root, clock, gener
     monkeypatch.setattr(spool, "remove", crash)
     for _ in range(2_000):
         clock.advance(1)
-        small.record("command_generated", **generated)
+        narrow.record("command_generated", **generated)
     assert sum(crashes) > 10
     monkeypatch.setattr(spool, "remove", remove)
     for _ in range(4):
-        fill(small, clock, 2_000, generated)
-        assert conserved(root) == small.stats["recorded"]
+        fill(narrow, clock, 2_000, generated)
+        assert conserved(root) == narrow.stats["recorded"]
 
 
-def test_a_damaged_segment_is_evicted_with_what_its_numbers_say(small, root, clock, generated):
-    fill(small, clock, 200, generated)
+def test_a_damaged_segment_is_evicted_with_what_its_numbers_say(narrow, root, clock, generated):
+    fill(narrow, clock, 200, generated)
     oldest = f"{root}/segments/{min(os.listdir(f'{root}/segments'))}"
     events = sum("event" in value for _, _, value in by_hand.records(oldest))
     with open(oldest, "r+b") as file:
@@ -236,39 +217,39 @@ def test_a_damaged_segment_is_evicted_with_what_its_numbers_say(small, root, clo
     assert (first, last, count, carried) == (1, events, events, {})
 
 
-def test_many_lanes_stay_below_the_cap(small, root, clock, generated):
-    fill(small, clock, 2_800, generated)
+def test_many_lanes_stay_below_the_cap(narrow, root, clock, generated):
+    fill(narrow, clock, 2_800, generated)
     for number in range(1, 20):
         lane = lanes.Lane(root, number, CAP, os.urandom)
         payload = cbor.encode_map({"event": "x" * 400})
         while lane._size < lane.limit - 500:
             lane.append([payload], clock.now_ms, 0, sync=False)
         lane.close()
-        assert size(root) <= CAP + policy.segment_limit(CAP, 0)
+        assert used(root) <= CAP + policy.segment_limit(CAP, 0)
 
 
-def test_idle_lanes_are_closed_when_a_segment_is_started(small, root, clock, generated):
-    fill(small, clock, 1, generated)
+def test_idle_lanes_are_closed_when_a_segment_is_started(narrow, root, clock, generated):
+    fill(narrow, clock, 1, generated)
     lane = lanes.Lane(root, 5, CAP, os.urandom)
     lane.append([cbor.encode_map({"event": "x"})], clock.now_ms, 0, sync=False)
     lane.close()
     os.utime(f"{root}/lanes/5.seg", ns=(0, (clock.now_ms - rotation.LANE_IDLE_MS_MAX - 1) * 1_000_000))
-    fill(small, clock, 100, generated)
+    fill(narrow, clock, 100, generated)
     assert not os.path.exists(f"{root}/lanes/5.seg")
 
 
 @pytest.mark.parametrize(("ahead_ms", "stays"), [(1, True), (rotation.LANE_IDLE_MS_MAX + 1, False)])
 def test_a_lane_that_somebody_appends_to_at_this_moment_is_none_of_the_future(
-    small, root, clock, generated, ahead_ms, stays
+    narrow, root, clock, generated, ahead_ms, stays
 ):
     """Its last append may be later than the beginning of the one that starts a segment."""
-    fill(small, clock, 1, generated)
+    fill(narrow, clock, 1, generated)
     lane = lanes.Lane(root, 5, CAP, os.urandom)
     lane.append([cbor.encode_map({"event": "x"})], clock.now_ms, 0, sync=False)
     lane.close()
     os.utime(f"{root}/lanes/5.seg", ns=(0, (clock.now_ms + 1 + ahead_ms) * 1_000_000))
     assert not os.path.exists(f"{root}/lanes/0.seg"), "or the next append starts no segment"
-    fill(small, clock, 1, generated)
+    fill(narrow, clock, 1, generated)
     assert os.path.exists(f"{root}/lanes/5.seg") == stays
 
 
@@ -277,12 +258,12 @@ def test_all_lanes_together_fit_any_cap(cap):
     assert sum(policy.segment_limit(cap, lane) for lane in range(lanes.LANES_MAX)) <= cap
 
 
-def test_a_loss_is_told_once_however_many_copies_go(small, root, clock, generated):
+def test_a_loss_is_told_once_however_many_copies_go(narrow, root, clock, generated):
     """A killed `compact` leaves a segment in two files."""
     from carobatch.compact import compact
     from carobatch.store import PackedStore
 
-    fill(small, clock, 400, generated)
+    fill(narrow, clock, 400, generated)
     folder = f"{root}/segments"
     copies = {}
     for name in os.listdir(folder):
@@ -300,13 +281,13 @@ def test_a_loss_is_told_once_however_many_copies_go(small, root, clock, generate
     assert sorted(len(victim.payloads) for victim in victims) == [*[0] * len(copies), len(copies)]
 
 
-def test_what_a_file_that_stays_would_have_told_is_told_of_a_copy(small, root, clock, generated, monkeypatch):
+def test_what_a_file_that_stays_would_have_told_is_told_of_a_copy(narrow, root, clock, generated, monkeypatch):
     """The packed file cannot be read to its end and stays; the segment that lies beside it goes, with a record."""
     from carobatch.compact import compact
     from carobatch.store import PackedStore
     from carojournal import predecessors
 
-    fill(small, clock, 4_000, generated)
+    fill(narrow, clock, 4_000, generated)
     name = min(os.listdir(f"{root}/segments"))
     with open(f"{root}/segments/{name}", "rb") as file:
         data = file.read()
@@ -318,7 +299,7 @@ def test_what_a_file_that_stays_would_have_told_is_told_of_a_copy(small, root, c
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(predecessors, "take_asked_for", exhausted)
-    room = size(root) - os.stat(f"{root}/lanes/0.seg").st_size
+    room = used(root) - os.stat(f"{root}/lanes/0.seg").st_size
     victims = spool.make_room(root, room + policy.segment_limit(room, 0) - 1, 0)
     assert [(os.path.basename(victim.path), len(victim.payloads)) for victim in victims] == [(name, 1)]
 
@@ -329,9 +310,9 @@ def test_an_unreadable_root_is_an_error_not_an_exception_of_record(tmp_path):
     assert issubclass(SpoolFull, JournalIOError)
 
 
-def test_an_outbox_that_cannot_be_read_for_a_moment_evicts_nothing(small, root, clock, generated, monkeypatch):
+def test_an_outbox_that_cannot_be_read_for_a_moment_evicts_nothing(narrow, root, clock, generated, monkeypatch):
     """What is under way would go as lost, and arrive all the same: the events that need the room are drops, counted."""
-    fill(small, clock, 6_000, generated)
+    fill(narrow, clock, 6_000, generated)
     assert losses(root) > 0
     os.mkdir(f"{root}/outbox")
     present = set(os.listdir(f"{root}/segments"))
@@ -345,9 +326,9 @@ def test_an_outbox_that_cannot_be_read_for_a_moment_evicts_nothing(small, root, 
     monkeypatch.setattr(spool.os, "listdir", exhausted)
     for _ in range(300):
         clock.advance(1)
-        small.record("command_generated", **generated)
-    assert small.stats["reasons"].keys() == {"drop descriptors"}
+        narrow.record("command_generated", **generated)
+    assert narrow.stats["reasons"].keys() == {"drop descriptors"}
     assert present <= set(listdir(f"{root}/segments"))
     monkeypatch.undo()
     monkeypatch.setattr(policy, "resolve", bounded(CAP))
-    fill(small, clock, 300, generated)
+    fill(narrow, clock, 300, generated)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from carobatch.deliveries import list_removed
 from carobatch.receipt import RECEIPT_BYTES_MAX, intersect, parse_receipt, union
 from carojournal.errors import DamagedData, JournalUnavailable
-from carojournal.eviction import in_flight
+from carojournal.eviction import in_flight, is_named
 
 if TYPE_CHECKING:
     from carobatch.ledger import Ledger, Runs
@@ -99,17 +99,13 @@ def is_confirmed(row: dict[str, object], acks: "dict[str, Runs]") -> bool:
     return confirmed is not None and intersect(runs, confirmed) == runs
 
 
-def _is_named(segment: bytes, outbox: bytes) -> bool:
-    return segment in outbox or segment.hex().encode() in outbox
-
-
 def reclaim(store: "PackedStore", ledger: "Ledger") -> tuple[int, int]:
     """Remove packed files that are confirmed whole; return (files, bytes).  The caller holds batch.lock."""
     acks = ledger.acks()
     sending = in_flight(store.root)
     going = []
     for inventory in store.inventories([]):
-        if any(_is_named(row["segment"], sending) for row in inventory.sections):  # type: ignore[arg-type]
+        if is_named((row["segment"] for row in inventory.sections), sending):  # type: ignore[misc]
             continue  # A batch under way may have to send it again.
         if all(is_confirmed(row, acks) for row in inventory.sections):
             going.append(inventory)

@@ -137,7 +137,7 @@ def main(root: str, home: str, logs: str, number: str, events_max: int) -> None:
     print(flush=True)
     while going and kept < events_max:
         with Journal.open(root, environ={"HOME": home}, admin=f"{home}/admin.toml", level="detailed") as journal:
-            kept += next(ways)(journal, list(islice(source, _PHASE)))
+            kept += next(ways)(journal, list(islice(source, min(_PHASE, events_max - kept))))
             stats = journal.stats
         totals.update({key: int(stats[key]) for key in ("dropped", "refused")})  # type: ignore[call-overload]
         reasons.update(stats["reasons"])  # type: ignore[call-overload]
