@@ -4,6 +4,8 @@ The same class in another file, hence the look at its attributes: a first event 
 """
 # ruff: noqa: SLF001 - see above
 
+import os
+
 import carojournal
 from carojournal import redact
 
@@ -26,7 +28,7 @@ def append_many(journal: "Journal", events: "Iterable[tuple[str, dict[str, objec
         raise carojournal.errors.JournalOff(f"telemetry is off ({journal._policy.source})")
     events = tuple(events)
     try:
-        now_ms = journal._now_ms()
+        now_ms = _now_ms(journal)
         checked = [
             carojournal.tally.judge(journal, redact.check(event_type, fields, journal._policy.level))
             for event_type, fields in events
@@ -47,7 +49,7 @@ def append_timed(journal: "Journal", events: "Sequence[tuple[int, str, dict[str,
     try:
         if not journal._on:
             return 0
-        now_ms = journal._now_ms()
+        now_ms = _now_ms(journal)
         for time_ms, event_type, fields in events:
             found = redact.check(event_type, fields, journal._policy.level)
             if isinstance(found, redact.Accepted):
@@ -65,6 +67,14 @@ def append_timed(journal: "Journal", events: "Sequence[tuple[int, str, dict[str,
         journal._count_failure(error, len(timed) or len(events))
         return 0
     return len(timed)
+
+
+def _now_ms(journal: "Journal") -> int:
+    """Return the time, in UTC milliseconds, at which everything is as `Journal._refresh` leaves it."""
+    now_ms = journal._clock() // 1_000_000
+    if not journal._from_ms <= now_ms < journal._until_ms or journal._pid != os.getpid():
+        journal._refresh(now_ms)
+    return now_ms
 
 
 def _store(journal: "Journal", timed: list[tuple[int, redact.Accepted]], now_ms: int) -> tuple[bytes, int] | None:

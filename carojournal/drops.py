@@ -19,8 +19,7 @@ import fcntl
 import os
 import time
 
-from carojournal import errors
-from carojournal.frame import crc32
+from carojournal import errors, frame
 from carojournal.root import open_file
 
 __all__ = [
@@ -77,11 +76,11 @@ assert _KEY_BYTES + 1 + 20 + 1 + 8 + 2 == LINE_BYTES
 
 def _line(key: str, count: int) -> bytes:
     text = b"%-96b %020d " % (key.encode(), count)
-    return b"%b%08x \n" % (text, crc32(text))
+    return b"%b%08x \n" % (text, frame.crc32(text))
 
 
 def _parse(raw: bytes) -> tuple[str, int] | None:
-    if raw[118:] != b"%08x \n" % crc32(raw[:118]):
+    if raw[118:] != b"%08x \n" % frame.crc32(raw[:118]):
         return None
     key, count = raw[:_KEY_BYTES].rstrip(), raw[97:117]
     return (key.decode(), int(count)) if key.isascii() and count.isdigit() else None

@@ -7,7 +7,7 @@ journal; what was typed is not repeated.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from carojournal import grammars, redact
+from carojournal import error_codes, grammars, kinds
 from carojournal.errors import UsageError
 from carojournal.events import ALIASES, EVENT_ALIASES
 from carojournal.own_events import ALL_EVENTS, ALL_TYPES
@@ -18,8 +18,8 @@ __all__ = ["event_choice", "id_prefix", "parse_filters"]
 ID_DIGITS_MIN = 4  # Fewer match by accident.
 
 _GRAMMARS: dict[str, tuple[Callable[[str], bool], str]] = {
-    "version": (redact.is_version, "a version, X.Y.Z"),
-    "code": (grammars.is_error_code, "an error code such as E1234"),
+    "version": (kinds.is_version, "a version, X.Y.Z"),
+    "code": (error_codes.is_error_code, "an error code such as E1234"),
     "model": (grammars.is_model, "a known model name or other"),
 }
 

@@ -1,20 +1,17 @@
-"""Closed grammars of the text fields that are no enum.  Hot on first sight of such a value; no regex, linear.
+"""The closed grammar of model names.  Hot on first sight of one; no regex, linear.
 
-error code  "E" and four digits, or one of caro's and TLS's published names (RFC 8446 section 6)
-model       words of public model families, sizes, quantisations and tunings, in any order after a first family name
-
-The third one, of caro's versions, stands in `redact`: every session's first event has one, and no model.
+Words of public model families, sizes, quantisations and tunings, in any order after a first family name.  The other
+texts that are no enum have theirs in `error_codes` and, for caro's versions, in `kinds`.
 """
 
-from carojournal.redact import is_number
+from carojournal import kinds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    ERROR_CODES: frozenset[str]
     MODEL_FAMILIES: frozenset[str]
     MODEL_WORDS: frozenset[str]
 
-__all__ = ["ERROR_CODES", "MODEL_FAMILIES", "MODEL_WORDS", "is_error_code", "is_model"]
+__all__ = ["MODEL_FAMILIES", "MODEL_WORDS", "is_model"]
 
 _DIGITS = "0123456789"
 _SEPARATORS = "-_:./"
@@ -23,23 +20,6 @@ MODEL_NUMBERS_MAX = 4  # Version parts and dates; more would make room for a tel
 
 # Vocabularies are texts: looking a word up in one takes less time than a set of them takes to make, and most processes
 # look up one model's.  `__getattr__` makes the sets for those who list them.
-_TLS_PREFIX = "ALERT_DESCRIPTION_"
-_TLS_ALERTS = (
-    " CLOSE_NOTIFY UNEXPECTED_MESSAGE BAD_RECORD_MAC DECRYPTION_FAILED RECORD_OVERFLOW DECOMPRESSION_FAILURE "
-    "HANDSHAKE_FAILURE NO_CERTIFICATE BAD_CERTIFICATE UNSUPPORTED_CERTIFICATE CERTIFICATE_REVOKED CERTIFICATE_EXPIRED "
-    "CERTIFICATE_UNKNOWN ILLEGAL_PARAMETER UNKNOWN_CA ACCESS_DENIED DECODE_ERROR DECRYPT_ERROR EXPORT_RESTRICTION "
-    "PROTOCOL_VERSION INSUFFICIENT_SECURITY INTERNAL_ERROR INAPPROPRIATE_FALLBACK USER_CANCELLED USER_CANCELED "
-    "NO_RENEGOTIATION MISSING_EXTENSION UNSUPPORTED_EXTENSION CERTIFICATE_UNOBTAINABLE UNRECOGNIZED_NAME "
-    "BAD_CERTIFICATE_STATUS_RESPONSE BAD_CERTIFICATE_HASH_VALUE UNKNOWN_PSK_IDENTITY CERTIFICATE_REQUIRED "
-    "NO_APPLICATION_PROTOCOL ENCRYPTED_CLIENT_HELLO_REQUIRED "
-)
-
-_ERROR_NAMES = (
-    " already_initialized backend_unavailable connection_failed generation_failed internal_error invalid_command "
-    "invalid_request load_failed not_found not_initialized parse_failed permission_denied spawn_error timeout "
-    "unsafe unsafe_command unsupported validation_failed wait_error other "
-)
-
 # Public families; a trailing version ("llama3", "qwen2", "gemma2") is read as a number of its own.
 _FAMILIES = (
     " ai21 alpaca amazon anthropic apac athene aya baichuan bakllava bert bge bielik bloom c4ai chatglm chatgpt "
@@ -74,8 +54,6 @@ _ALSO_WORDS = (
 
 
 def __getattr__(name: str) -> "frozenset[str]":
-    if name == "ERROR_CODES":
-        return frozenset(_ERROR_NAMES.split()) | {_TLS_PREFIX + alert for alert in _TLS_ALERTS.split()}
     if name == "MODEL_FAMILIES":
         return frozenset(_FAMILIES.split())
     if name == "MODEL_WORDS":
@@ -90,15 +68,6 @@ def _is_one(word: str, words: str) -> bool:
 
 def _is_known(word: str) -> bool:
     return _is_one(word, _FAMILIES) or _is_one(word, _WORDS)
-
-
-def is_error_code(text: str) -> bool:
-    """Tell whether *text* is "E" and four digits, or one of the published names."""
-    if len(text) == 5 and text[0] == "E":
-        return all(letter in _DIGITS for letter in text[1:])
-    if text.startswith(_TLS_PREFIX):
-        return _is_one(text.removeprefix(_TLS_PREFIX), _TLS_ALERTS)
-    return _is_one(text, _ERROR_NAMES)
 
 
 def is_model(text: str) -> bool:  # noqa: PLR0911 - one line a rule
@@ -143,7 +112,7 @@ def _model_token(token: str) -> int:
     if size[:1] in ("a", "e"):
         size = size[1:]
     parts = size.split("x")
-    return 0 if len(parts) <= 2 and all(is_number(part, 4) for part in parts) else -1
+    return 0 if len(parts) <= 2 and all(kinds.is_number(part, 4) for part in parts) else -1
 
 
 def _is_date(text: str) -> bool:

@@ -21,7 +21,7 @@ import os
 import time
 
 import carojournal
-from carojournal.frame import crc32, good_words
+from carojournal import frame
 from carojournal.policy import IDENTITY, IDENTITY_BYTES_MAX
 from carojournal.root import open_file
 
@@ -55,7 +55,7 @@ def day_of(time_ms: int) -> str:
 def line(text: str) -> bytes:
     """Return *text* closed by its CRC-32 and a newline."""
     raw = text.encode()
-    return b"%b %08x\n" % (raw, crc32(raw))
+    return b"%b %08x\n" % (raw, frame.crc32(raw))
 
 
 def _id(words: bytes) -> bytes:
@@ -80,7 +80,7 @@ class Identity:
         self.secret = self._first(b"secret ", 16)
 
     def _first(self, prefix: bytes, size: int) -> bytes:
-        for words in good_words(self.data, prefix):
+        for words in frame.good_words(self.data, prefix):
             if found := _id(words):
                 return found
         # The line is damaged (verify says so): the journal goes on under a new pseudonym.
@@ -98,7 +98,7 @@ class Identity:
         prefix = b"session %b " % day.encode()
         for _ in range(2):
             rotated = self.data.rfind(b"\nrotate ")
-            for words in good_words(self.data, prefix, max(rotated, 0)):
+            for words in frame.good_words(self.data, prefix, max(rotated, 0)):
                 if found := _id(words):
                     return found
             self.append(f"session {day} {self._random(16).hex()}")
@@ -113,12 +113,12 @@ class Identity:
     @property
     def half_cleared(self) -> bool:
         """Whether the user began to clear the journal and it was interrupted: nothing that is left may be sent."""
-        return not set(good_words(self.data, b"clearing ")).issubset(good_words(self.data, b"cleared "))
+        return not set(frame.good_words(self.data, b"clearing ")).issubset(frame.good_words(self.data, b"cleared "))
 
     def history(self) -> "list[tuple[str, bytes]]":
         """Return (day, session id) of every session that this journal has used, oldest first."""
         found = []
-        for words in good_words(self.data, b"session "):
+        for words in frame.good_words(self.data, b"session "):
             day, _, text = words.partition(b" ")
             session = _id(text)
             if session and len(day) == 10 and day.isascii():

@@ -15,22 +15,16 @@ This is the part of the class that an ordinary first event needs; `batches`, `ru
 loaded when one of its functions runs for the first time.
 """
 
+import _thread
 import os
 import time
-from _thread import allocate_lock
-from os import getpid
 
 import carojournal
-from carojournal import policy, redact
-from carojournal.events import LEVEL_ALIASES, LEVELS
-from carojournal.frame import good_words
-from carojournal.lanes import LANES_MAX, Lane
-from carojournal.policy import IDENTITY, IDENTITY_BYTES_MAX
+from carojournal import events, ids, lanes, policy, redact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
     from typing import Any
 
 __all__ = ["Journal"]
@@ -39,37 +33,9 @@ TIME_MS_MIN, TIME_MS_MAX = 1 << 40, 4_102_444_800_000  # As `stored` has them: n
 POLICY_CHECK_MS = 1_000  # One `stat` a second is not measurable; a second is soon enough for "off".
 GENERATIONS_MAX = redact.GENERATION_MAX
 _DAY_MS = 86_400_000
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # A pipe in the file's place must not hang the host.
+_getpid = os.getpid  # As a name of this module: every append looks it up.
 _STARTS_GENERATION = "command_generated"
 _FOLLOWS_GENERATION = ("command_executed", "safety_triggered")
-
-
-def _ids(lines: "list[bytes]") -> "list[bytes]":
-    """Return the ids (16 bytes) of those *lines* that are one: others verify and are none of ours."""
-    hexadecimal = b"0123456789abcdef"
-    return [bytes.fromhex(words.decode()) for words in lines if len(words) == 32 and not words.strip(hexadecimal)]
-
-
-def _read_ids(root: str, today: str) -> "tuple[bytes, bytes, tuple[int, int]] | None":
-    """Return the journal's pseudonym, *today*'s session id, and (inode, bytes) of the identity file that has them.
-
-    None if it lacks one of them, which `identity` can make.  Raises OSError.
-    """
-    try:
-        descriptor = os.open(f"{root}/{IDENTITY}", _READ)
-    except FileNotFoundError:
-        return None
-    try:
-        status = os.fstat(descriptor)
-        data = os.read(descriptor, min(status.st_size, IDENTITY_BYTES_MAX))
-    finally:
-        os.close(descriptor)
-    names = _ids(good_words(data, b"journal "))
-    sessions = _ids(good_words(data, b"session %b " % today.encode(), max(data.rfind(b"\nrotate "), 0)))
-    if not names or not sessions:
-        return None
-    seen = (status.st_ino, status.st_size)
-    return names[0], sessions[0], seen
 
 
 class Journal:
@@ -82,7 +48,7 @@ class Journal:
         *,
         level: int,
         mode: str,
-        run: "bytes | None",
+        run: "bytes | str | None",
         durability: str,
         clock: "Callable[[], int]",
         random: "Callable[[int], bytes]",
@@ -95,15 +61,15 @@ class Journal:
         self._sync = durability == "each"
         self._clock = clock
         self._random = random
-        self._lock = allocate_lock()
-        self._tally = allocate_lock()
+        self._lock = _thread.allocate_lock()
+        self._tally = _thread.allocate_lock()
         self._closed = False
         self._checked = False
-        self._lanes: list[Lane] = []
-        self._lane: Lane | None = None
+        self._lanes: list[lanes.Lane] = []
+        self._lane: lanes.Lane | None = None
         self._pseudonym = b""
         self._identity_seen = (-1, -1)
-        self._pid = getpid()
+        self._pid = _getpid()
         self._run = b""
         self._session = b""
         self._day = 0
@@ -145,24 +111,19 @@ class Journal:
         if dir == "":
             raise carojournal.errors.UsageError("dir is empty: leave it out for the default")
         environ = os.environ if environ is None else environ
-        level = LEVEL_ALIASES.get(level or "detailed", level or "detailed")
+        level = events.LEVEL_ALIASES.get(level or "detailed", level or "detailed")
         for name, word, words in (
             ("channel", channel, policy.CHANNELS),
             ("mode", mode or "on", policy.MODES),
-            ("level", level, LEVELS),
+            ("level", level, events.LEVELS),
             ("durability", durability, ("os", "each")),
         ):
             if word not in words:
                 raise carojournal.errors.UsageError(f"{name} is one of {', '.join(words)}")
-        if isinstance(run, str):
-            try:
-                run = bytes.fromhex(run)
-            except ValueError:
-                run = b""
         return cls(
             policy.journal_root(environ) if dir is None else os.path.abspath(os.fspath(dir)),
             {"channel": channel, "environ": environ, "no_telemetry": no_telemetry, "admin": admin},
-            level=LEVELS.index(level),
+            level=events.LEVELS.index(level),
             mode=mode or "on",
             run=run,
             durability=durability,
@@ -173,9 +134,7 @@ class Journal:
     def __enter__(self) -> "Journal":  # noqa: PYI034 - Self lives in `typing`, which costs 15 ms
         return self
 
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     @property
@@ -215,9 +174,7 @@ class Journal:
         return self._generation
 
     def record(self, event_type: str, /, **fields: object) -> bool:
-        """Append one event; return whether it is kept.  Never raises, waits for no writer.
-
-        Takes 15 to 30 microseconds (`tools/bench`).
+        """Append one event; return whether it is kept.  Never raises, waits for no writer; 15 to 30 us (`tools/bench`).
 
         False: telemetry is off, the level leaves the event out, it was refused, or it could not be written.  The last
         two are counted (`stats`, `carojournal status`).
@@ -238,17 +195,10 @@ class Journal:
         """
         return self.append_many(((event_type, fields),))
 
-    def _now_ms(self) -> int:
-        """Return the time, in UTC milliseconds, at which everything is as `_refresh` leaves it."""
-        now_ms = self._clock() // 1_000_000
-        if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
-            self._refresh(now_ms)
-        return now_ms
-
     def _append_one(self, event_type: str, fields: "dict[str, object]") -> "tuple[bytes, int] | None":
         """Do what `batches.append_many` does, for one event: the hot path."""
         now_ms = self._clock() // 1_000_000
-        if not self._from_ms <= now_ms < self._until_ms or self._pid != getpid():
+        if not self._from_ms <= now_ms < self._until_ms or self._pid != _getpid():
             self._refresh(now_ms)
         found = redact.check(event_type, fields, self._policy.level)
         if type(found) is not redact.Accepted or found.refusals:
@@ -333,7 +283,8 @@ class Journal:
                 self._resolved_ms = now_ms
             if not self._on:
                 raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
-            if not self._session or now_ms // _DAY_MS != self._day or self._identity_changed():
+            today = self._session and now_ms // _DAY_MS == self._day
+            if not today or not ids.is_unchanged(self.root, self._identity_seen):
                 self._prepare(now_ms)
             self._lane = None  # One process at a time uses lane 0: back to it soon after others have gone.
             self._from_ms = max(self._resolved_ms, self._day * _DAY_MS)
@@ -351,14 +302,6 @@ class Journal:
             return self._generation if event in _FOLLOWS_GENERATION else 0
         return carojournal.runs.ordinal_of(self, found.event, given)
 
-    def _identity_changed(self) -> bool:
-        """Tell whether another process replaced or added ids (`clear`, `delete-remote`).  One `stat` a second."""
-        try:
-            status = os.lstat(f"{self.root}/{IDENTITY}")
-        except OSError:
-            return True
-        return (status.st_ino, status.st_size) != self._identity_seen
-
     def _prepare(self, now_ms: int) -> None:
         """Make sure of root, identity, run and today's session.  Raises OSError, UnsafeRoot, EventRefused."""
         self._checked = False
@@ -373,12 +316,12 @@ class Journal:
         self._checked = True
         today = time.strftime("%Y-%m-%d", time.gmtime(now_ms // 1000))
         tries = 4  # `clear` may replace the file between the making and the reading.
-        while (ids := _read_ids(self.root, today)) is None:
+        while (found := ids.read_ids(self.root, today)) is None:
             tries -= 1
             if not tries:
                 raise carojournal.errors.JournalIOError("read", self.root, None, "what was just written is not there")
             carojournal.identity.open_identity(self.root, now_ms, self._random).session(today)
-        pseudonym, session, seen = ids
+        pseudonym, session, seen = found
         if self._pseudonym not in (b"", pseudonym):
             self._run = b""  # The user cleared the journal: nothing that comes belongs to what was there.
             self._generation = 0
@@ -419,9 +362,9 @@ class Journal:
 
         Raises JournalBusy if there is none.
         """
-        for number in range(LANES_MAX):
+        for number in range(lanes.LANES_MAX):
             if number == len(self._lanes):
-                self._lanes.append(Lane(self.root, number, self._policy.cap_bytes, self._random))
+                self._lanes.append(lanes.Lane(self.root, number, self._policy.cap_bytes, self._random))
             lane = self._lanes[number]
             identity = lane.append(payloads, now_ms, self._consent_ms, sync=self._sync)
             if identity is not None:
@@ -430,15 +373,15 @@ class Journal:
         raise carojournal.errors.JournalBusy("every lane is locked")
 
     def _drop_lanes(self) -> None:
-        lanes, self._lanes, self._lane = self._lanes, [], None
-        for lane in lanes:
+        before, self._lanes, self._lane = self._lanes, [], None
+        for lane in before:
             lane.close()
 
     def _after_fork(self) -> None:
         """In the child: a lock descriptor inherited from the parent would share the parent's locks."""
         self._pid = os.getpid()
-        self._lock = allocate_lock()
-        self._tally = allocate_lock()
+        self._lock = _thread.allocate_lock()
+        self._tally = _thread.allocate_lock()
         self._drop_lanes()
 
     def close(self) -> None:

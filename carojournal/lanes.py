@@ -21,22 +21,11 @@ path must still lead to the file that this process has open, with the size it le
 order never loads it.
 """
 
+import fcntl
 import os
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from os import lstat
 
 import carojournal
-from carojournal.frame import (
-    FIRST_RECORD_OFFSET,
-    NO_SEGMENT,
-    PAYLOAD_BYTES_MAX,
-    RECORD_OVERHEAD_BYTES,
-    crc32,
-    decode_record,
-    encode_next,
-    last_record_offset,
-)
-from carojournal.policy import segment_limit
+from carojournal import frame, policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +42,9 @@ _DAY_MS = 86_400_000
 _TAIL_BYTES = 4_096  # One read that holds the last record of every event in the schema.
 _HEADER_BYTES_MAX = 512  # Label and header, which takes about 200; no event has a key "version".
 _SEAL = b"frecorddseal"  # The key and value that make a record a seal.
-_TAKE = LOCK_EX | LOCK_NB
+# As names of this module: every append looks them up.
+_encode_next, _flock, _lstat = frame.encode_next, fcntl.flock, os.lstat
+_TAKE, _GIVE = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 OPEN = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -105,7 +96,7 @@ class Lane:
         self._random = random
         self._path = f"{root}/lanes/{number}.seg"
         self._lock_path = f"{root}/lanes/{number}.lock"
-        if lstat(f"{root}/lanes").st_mode & 0o170000 == 0o120000:
+        if _lstat(f"{root}/lanes").st_mode & 0o170000 == 0o120000:
             carojournal.root.check_root(root)  # Readers follow no link: what is written behind one is lost to them.
         self._lock = -1
         try:
@@ -120,7 +111,7 @@ class Lane:
     def bound(self, cap_bytes: int) -> None:
         """Set the spool's bound, which sets the size at which a segment is closed."""
         self.cap_bytes = cap_bytes
-        self.limit = segment_limit(cap_bytes, self.number)
+        self.limit = policy.segment_limit(cap_bytes, self.number)
 
     def _forget(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -130,7 +121,7 @@ class Lane:
             except OSError:
                 pass  # Closed all the same; what was written was judged when it was written.
         self._sealed = self._findable = False
-        self._segment = NO_SEGMENT
+        self._segment = frame.NO_SEGMENT
         self._size = self._inode = self._device = -1
         self._seq = self._seed = 0
         self._created_us = self._consent_ms = self._from_ms = self._until_ms = 0
@@ -144,14 +135,14 @@ class Lane:
         if self._lock < 0:
             self._open_lock()  # Says what stands in its place.
         try:
-            flock(self._lock, _TAKE)
+            _flock(self._lock, _TAKE)
         except BlockingIOError:
             return False
         return True
 
     def release(self) -> None:
         """Give the lock back."""
-        flock(self._lock, LOCK_UN)
+        _flock(self._lock, _GIVE)
 
     def close(self) -> None:
         """Close both descriptors; the segment stays open for whoever comes next."""
@@ -174,12 +165,12 @@ class Lane:
         JournalIOError, LaneLost.
         """
         try:
-            flock(self._lock, _TAKE)
+            _flock(self._lock, _TAKE)
         except (BlockingIOError, ValueError):  # Held; or -1, no lock file.
             return None
         try:
             try:
-                status = lstat(self._path)
+                status = _lstat(self._path)
                 known = status.st_size == self._size and status.st_ino == self._inode and status.st_dev == self._device
             except FileNotFoundError:
                 known = False
@@ -191,7 +182,7 @@ class Lane:
                         raise
                     return None
             first = self._seq
-            data = encode_next(self._seed, first, payloads[0]) if len(payloads) == 1 else self._records(payloads)
+            data = _encode_next(self._seed, first, payloads[0]) if len(payloads) == 1 else self._records(payloads)
             size = self._size + len(data)
             if (
                 self._descriptor < 0
@@ -204,13 +195,13 @@ class Lane:
             return self._segment, first
         finally:
             try:  # noqa: SIM105 - as above
-                flock(self._lock, LOCK_UN)
+                _flock(self._lock, _GIVE)
             except OSError:
                 pass  # What is written is written; while we keep the lock, others take other lanes.
 
     def _records(self, payloads: "Sequence[bytes]") -> bytes:
         seed, first = self._seed, self._seq
-        return b"".join([encode_next(seed, first + at, payload) for at, payload in enumerate(payloads)])
+        return b"".join([_encode_next(seed, first + at, payload) for at, payload in enumerate(payloads)])
 
     def _write(self, data: bytes, seq: int, *, sync: bool) -> None:
         """Append *data*, or leave the file as it was; *seq* is the number of the next record."""
@@ -291,7 +282,7 @@ class Lane:
     def _catch_up(self) -> bool:
         """Go on behind what another process appended to the segment that is open here; False if it is not that."""
         try:
-            status = lstat(self._path)
+            status = _lstat(self._path)
         except FileNotFoundError:
             return False
         if (status.st_ino, status.st_dev) != (self._inode, self._device):
@@ -312,7 +303,7 @@ class Lane:
 
     def _set_span(self) -> None:
         """Take events of the segment's UTC day only, and for a limited time; its uuid is where checksums begin."""
-        self._seed = crc32(self._segment)
+        self._seed = frame.crc32(self._segment)
         created_ms = self._created_us // 1000
         day = created_ms // _DAY_MS
         self._from_ms = day * _DAY_MS
@@ -322,7 +313,7 @@ class Lane:
         """Return (segment, created, consent) as the lock file names them, or None if it does not verify."""
         text, _, crc = os.pread(self._lock, 128, 0).rstrip(b"\n").rpartition(b" ")
         words = text.split(b" ")
-        if crc != b"%08x" % crc32(text) or [len(word) for word in words] != [32, 16, 13]:
+        if crc != b"%08x" % frame.crc32(text) or [len(word) for word in words] != [32, 16, 13]:
             return None
         if words[0].strip(b"0123456789abcdef") or not (words[1] + words[2]).isdigit():
             return None
@@ -330,17 +321,17 @@ class Lane:
 
     def _last_seq(self, length: int) -> "int | None":
         """Return the sequence number of the last record of *length* bytes, or None if the tail is torn or damaged."""
-        for size in (_TAIL_BYTES, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
+        for size in (_TAIL_BYTES, frame.PAYLOAD_BYTES_MAX + frame.RECORD_OVERHEAD_BYTES):
             size = min(size, length)  # noqa: PLW2901
             data = os.pread(self._descriptor, size, length - size)
-            at = last_record_offset(data)
-            if at is None and size < min(length, PAYLOAD_BYTES_MAX + RECORD_OVERHEAD_BYTES):
+            at = frame.last_record_offset(data)
+            if at is None and size < min(length, frame.PAYLOAD_BYTES_MAX + frame.RECORD_OVERHEAD_BYTES):
                 continue
             if at is None:
                 return None
-            alone = length - size + at == FIRST_RECORD_OFFSET
+            alone = length - size + at == frame.FIRST_RECORD_OFFSET
             try:
-                found = decode_record(NO_SEGMENT if alone else self._segment, data, at)
+                found = frame.decode_record(frame.NO_SEGMENT if alone else self._segment, data, at)
             except carojournal.errors.CorruptRecord:
                 return None
             if found is None or (alone and b"gsegmentP" + self._segment not in data[found[1] : found[2]]):

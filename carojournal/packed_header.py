@@ -18,8 +18,8 @@ schema.  Every reason is one of REASONS.
 
 from typing import TYPE_CHECKING
 
+from carojournal.kinds import is_version
 from carojournal.own_events import ALL_EVENTS
-from carojournal.redact import is_version
 from carojournal.shape import is_plain
 
 if TYPE_CHECKING:

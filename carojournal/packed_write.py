@@ -29,6 +29,11 @@ _HEADER_KEYS = (
 )
 # Counting marks in the bytes of checked events is exact but for identifiers that by chance (2**-96) contain one.
 _TYPES = {name: b"eevent" + encode_text(name) for name in ALL_EVENTS}
+# The modules that decide what may be kept, but for patterns/.  A test follows the imports.
+_RULES = (
+    *("error_codes", "events", "grammars", "kinds", "own_events", "payload_pattern", "payload_shapes", "redact"),
+    *("refusal", "shape", "stored"),
+)
 _GAPS_CARRIED = ("damaged", "refused")  # "torn" was never acknowledged to a writer, "selection" is elsewhere.
 _TIME = re.compile(rb"itimestamp\x1b(.{8})", re.DOTALL)
 
@@ -40,10 +45,8 @@ def rules_hash() -> bytes:
     """
     package = os.path.dirname(os.path.abspath(__file__))
     digest = hashlib.sha256(SCHEMA_HASH)
-    names = ["events.py", "grammars.py", "own_events.py", "payload_pattern.py", "payload_shapes.py"]
-    names += ["redact.py", "refusal.py", "shape.py", "stored.py"]
-    names += sorted(f"patterns/{name}" for name in os.listdir(f"{package}/patterns") if name.endswith((".py", ".txt")))
-    for name in names:
+    patterns = sorted(name for name in os.listdir(f"{package}/patterns") if name.endswith((".py", ".txt")))
+    for name in (*(f"{rules}.py" for rules in _RULES), *(f"patterns/{name}" for name in patterns)):
         with open(f"{package}/{name}", "rb") as file:
             digest.update(name.encode() + b"\0" + hashlib.sha256(file.read()).digest())
     return digest.digest()

@@ -22,7 +22,7 @@ import os
 import sys
 
 import carojournal
-from carojournal.events import LEVEL_ALIASES, LEVELS, STANDARD
+from carojournal import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Policy:
         *,
         source: str,
         channel: str = "beta",
-        level: int = STANDARD,
+        level: int = events.STANDARD,
         cap_bytes: int = CAP_BYTES_DEFAULT,
         consent_ms: int = 0,
         problems: "tuple[str, ...]" = (),
@@ -180,7 +180,7 @@ def environment_limits(environ: "Mapping[str, str]", *, no_telemetry: bool = Fal
     Variables only narrow.  A value that is neither yes nor no is read as the narrowest meaning of its variable: whoever
     sets one of these wants less, not more.  An empty variable counts as unset.
     """
-    mode, level, source = "on", LEVELS.index("detailed"), ""
+    mode, level, source = "on", events.LEVELS.index("detailed"), ""
     if no_telemetry:
         return "off", level, "--no-telemetry"
     for name in ("CARO_TELEMETRY_ENABLED", "CARO_TELEMETRY"):
@@ -197,8 +197,8 @@ def environment_limits(environ: "Mapping[str, str]", *, no_telemetry: bool = Fal
         return "off", level, "DO_NOT_TRACK"
     value = environ.get("CARO_TELEMETRY_LEVEL", "").strip().lower()
     if value:
-        value = LEVEL_ALIASES.get(value, value)
-        level = LEVELS.index(value) if value in LEVELS else 0
+        value = events.LEVEL_ALIASES.get(value, value)
+        level = events.LEVELS.index(value) if value in events.LEVELS else 0
     return mode, level, source
 
 

@@ -11,48 +11,37 @@ closed vocabularies; an unknown key is `<unknown>`.  A required field that is ba
 becomes the type's "other" or "unknown", else it is left out; either way it is counted.  An unknown event or key refuses
 the event.
 
-Checking and encoding are one step: a field's check returns its encoded key and value, which for a word or name that has
-been seen before is one lookup.  Every check is linear in the 64 bytes that L3 lets through.  What an event or a field
-needs is compiled when it first occurs: most processes use a few of them, and pay for those.
+Checking and encoding are one step (`kinds`): a field's check returns its encoded key and value, which for a word or
+name that has been seen before is one lookup.  What an event or a field needs is compiled when it first occurs: most
+processes use a few of them, and pay for those.
 """
 
 import carojournal
-from carojournal import events
-from carojournal.frame import encode_head, encode_score, encode_text
+from carojournal import events, frame, kinds
 
 TYPE_CHECKING = False  # `typing` costs 15 ms to import; type checkers know the name.
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
+    from carojournal.kinds import Admit, Known
     from carojournal.refusal import Refused
 
-    # A check: (type, what is stored for values of exactly that type which occurred before, and what any value goes
-    # through otherwise).  The second is a dictionary's `get`: looking up 1 among booleans would find True.
-    _Admit = Callable[[object], bytes | str]
-    _Known = Callable[[Any], bytes | None]
-    _Check = tuple[type, _Known, _Admit]
-    _Field = tuple[str, int, int, bool, _Admit]  # canonical name, slot, level, required, check
+    _Field = tuple[str, int, int, bool, Admit]  # canonical name, slot, level, required, check
     # Name, level, keys of the map in their order, slots of the recorder's own among them, (slot, key) of what is
     # required, for each level what `check` looks fields up in, the map with no field in it, its head by absent keys,
     # the fields that have occurred, and the same as the fifth for nested objects that have, by group and level.
     _Heads = list[bytes]
     _Required = list[tuple[int, str]]
-    _Table = dict[str, tuple[int, type, _Known, _Admit]]
+    _Table = dict[str, tuple[int, type, Known, Admit]]
     _Fields = dict[str, _Field]
     _Groups = dict[tuple[str, int], _Table]
     _Spec = tuple[str, int, list[str], list[int], _Required, tuple[_Table, ...], _Heads, _Heads, _Fields, _Groups]
 
-__all__ = ["UNKNOWN", "Accepted", "check", "compile_event", "event_name", "field_of", "is_number", "is_version"]
+__all__ = ["UNKNOWN", "Accepted", "check", "compile_event", "event_name", "field_of"]
 
 UNKNOWN = "<unknown>"
 FIELDS_MAX = 64  # More keys than all events have together: such a call is refused before its keys are read.
-TEXT_BYTES_MAX = 64  # As `shape.TEXT_BYTES_MAX`; a test holds them equal.
 GENERATION_MAX = 9_999  # Ordinals of a run; a run ends at the latest with its host process.
-_KNOWN_MAX = 256  # Values that one field remembers.  A host uses a handful; a misbehaving one must not grow us.
 
 _NO_VALUE = b""
-_ARRAY = 0x80
 
 
 class Accepted:
@@ -76,16 +65,16 @@ class Accepted:
         slots = self.slots
         spec = self._spec
         _, run_slot, time_slot, generation_slot, session_slot = spec[3]
-        # From 2**32 ms (19 February 1970) on the shortest head has eight bytes.
-        slots[time_slot] = (
-            b"itimestamp\x1b" + time_ms.to_bytes(8, "big") if time_ms >> 32 else b"itimestamp" + encode_head(0, time_ms)
-        )
+        if time_ms >> 32:  # From 19 February 1970 on the shortest head has eight bytes.
+            slots[time_slot] = b"itimestamp\x1b" + time_ms.to_bytes(8, "big")
+        else:
+            slots[time_slot] = b"itimestamp" + frame.encode_head(0, time_ms)
         slots[run_slot] = b"frun_idP" + run
         slots[session_slot] = b"jsession_idP" + session
         if 0x100 <= generation < 0x10000:  # As `encode_head`, for it is never the same twice.
             slots[generation_slot] = b"jgeneration\x19" + generation.to_bytes(2, "big")
         else:
-            slots[generation_slot] = b"jgeneration" + encode_head(0, generation) if generation else _NO_VALUE
+            slots[generation_slot] = b"jgeneration" + frame.encode_head(0, generation) if generation else _NO_VALUE
         return spec[7][slots.count(_NO_VALUE)] + b"".join(slots)
 
     @property
@@ -110,7 +99,7 @@ def _spec(name: str) -> "_Spec":
     own = [order.index(key) for key in events.ENVELOPE]
     required = [(order.index(key), key) for key, field in declared.items() if field[2]]
     blank = [_NO_VALUE] * len(order)
-    blank[own[0]] = b"eevent" + encode_text(name)
+    blank[own[0]] = b"eevent" + frame.encode_text(name)
     # A test holds every event below the 24 keys of a one-byte head.
     heads = [bytes((0xA0 + present,)) for present in range(len(order), -1, -1)]
     return name, level, order, own, required, ({}, {}, {}), blank, heads, {}, {}
@@ -127,10 +116,10 @@ def field_of(spec: "_Spec", name: str) -> "_Field | None":
         return None
     kind, least, required, _ = declared[key]
     slot = order.index(key)
-    wanted, known, admit = _check_of(encode_text(key), kind)
+    wanted, known, admit = kinds.check_of(frame.encode_text(key), kind)
     if name not in events.GROUPS:
         for level, table in enumerate(tables):
-            table[name] = (slot, wanted, known, admit) if level >= least else (slot, _NoType, known, _leave_out)
+            table[name] = (slot, wanted, known, admit) if level >= least else (slot, kinds.NoType, known, _leave_out)
     field = fields[name] = key, slot, least, required, admit
     return field
 
@@ -147,163 +136,13 @@ def _leave_out(_value: object) -> "bytes | str":
     return _NO_VALUE
 
 
-class _NoType:
-    """The type of no value: stands where every value takes the longer way."""
-
-
-def _check_of(key: bytes, kind: str) -> "_Check":
-    """Return the check of a type: what it lets through is the encoded *key* and value, else a text says why not."""
-    spec = events.TYPES[kind]
-    if spec[0] == "int":
-        return _int(key, *spec[1:])  # type: ignore[arg-type]
-    if spec[0] == "bool":
-        return _bool(key)
-    if spec[0] == "score":
-        return _score(key)
-    if spec[0] == "words":
-        return _words(key, *spec[1:])  # type: ignore[arg-type]
-    return _text(key, kind, spec)
-
-
-def _text(key: bytes, kind: str, spec: "tuple[object, ...]") -> "_Check":
-    known: dict[str, bytes] = {}
-
-    def admit(value: object) -> "bytes | str":
-        if type(value) is not str or len(value) > TEXT_BYTES_MAX:
-            return "type" if type(value) is not str else "shape"
-        word = _word(value, kind, spec)
-        if word is None:
-            return carojournal.refusal.text_reason(value)
-        found = key + encode_text(word)
-        if len(known) < _KNOWN_MAX:
-            known[value] = found
-        return found
-
-    return str, known.get, admit
-
-
-def _word(text: str, kind: str, spec: "tuple[object, ...]") -> "str | None":
-    """Return what is stored for *text*: an enum's word, or a text of a closed grammar; None if it is neither.
-
-    Whatever is returned has the shape of L3 as well (a test proves it).
-    """
-    if spec[0] == "enum":
-        words: tuple[str, ...] = spec[1]  # type: ignore[assignment]
-        if text in words:
-            return text
-        return events.ALIASES[kind].get(text) if kind in events.ALIASES else None
-    if spec[0] == "version":
-        good = is_version(text)
-    elif spec[0] == "model":
-        good = carojournal.grammars.is_model(text)
-    else:
-        good = carojournal.grammars.is_error_code(text)
-    return text if good else None
-
-
-def is_version(text: str) -> bool:
-    """Tell whether *text* is X.Y or X.Y.Z of caro's releases, with an optional -alpha, -beta or -rc and .N.
-
-    The first number has one digit, the second two, the third three: addresses, dates and telephone numbers do not fit.
-    """
-    core, dash, tag = text.partition("-")
-    parts = core.split(".")
-    if not 2 <= len(parts) <= 3:
-        return False
-    for digits, part in enumerate(parts, 1):
-        if not is_number(part, digits):
-            return False
-    if not dash:
-        return True
-    word, dot, number = tag.partition(".")
-    return word in ("alpha", "beta", "rc") and (not dot or is_number(number, 2))
-
-
-def is_number(text: str, digits: int) -> bool:
-    """Tell whether *text* has 1 to *digits* decimal digits and no leading zero."""
-    if not 0 < len(text) <= digits or text.strip("0123456789"):
-        return False
-    return text == "0" or text[0] != "0"
-
-
-def _words(key: bytes, item_kind: str, most: int) -> "_Check":
-    spec = events.TYPES[item_kind]
-
-    def admit(value: object) -> "bytes | str":
-        if not isinstance(value, list | tuple):
-            return "type"
-        items = list(value)
-        if len(items) > most:
-            return "too_many"
-        found = set()
-        for item in items:
-            word = _word(item, item_kind, spec) if type(item) is str and len(item) <= TEXT_BYTES_MAX else None
-            if word is None:
-                return carojournal.refusal.text_reason(item)
-            found.add(word)
-        return key + encode_head(_ARRAY, len(found)) + b"".join(map(encode_text, sorted(found)))
-
-    return _NoType, _nothing, admit
-
-
-def _nothing(_value: object) -> None:
-    """Stand for the memory of a check that has none."""
-
-
-def _int(key: bytes, most: int, exact: int, step: int) -> "_Check":
-    known: dict[int, bytes] = {}
-    short = key + b"\x19"
-
-    def admit(value: object) -> "bytes | str":
-        if type(value) is not int:
-            return "type"
-        if not 0 <= value <= most:
-            return "range"
-        if value > exact:
-            found = key + encode_head(0, (value + step // 2) // step * step)
-        elif 0x100 <= value < 0x10000:  # Most times and counts; most of them occur once.
-            found = short + value.to_bytes(2, "big")
-        else:
-            found = key + encode_head(0, value)
-        if len(known) < _KNOWN_MAX:
-            known[value] = found
-        return found
-
-    return int, known.get, admit
-
-
-def _bool(key: bytes) -> "_Check":
-    known = {True: key + b"\xf5", False: key + b"\xf4"}
-
-    def admit(value: object) -> "bytes | str":
-        return known[value] if type(value) is bool else "type"
-
-    return bool, known.get, admit
-
-
-def _score(key: bytes) -> "_Check":
-    known: dict[float, bytes] = {}
-
-    def admit(value: object) -> "bytes | str":
-        if type(value) is not float and type(value) is not int:
-            return "type"
-        if not 0 <= value <= 1:  # also false for NaN
-            return "range"
-        found = key + encode_score(round(value * 100))
-        if type(value) is float and len(known) < _KNOWN_MAX:
-            known[value] = found
-        return found
-
-    return float, known.get, admit
-
-
 _compiled: "dict[str, _Spec]" = {}
 _new = object.__new__
 
 
 def event_name(event_type: object) -> "str | None":
     """Return the canonical name of an event or alias, or None for anything else."""
-    if type(event_type) is not str or len(event_type) > TEXT_BYTES_MAX:
+    if type(event_type) is not str or len(event_type) > kinds.TEXT_BYTES_MAX:
         return None
     name = events.EVENT_ALIASES.get(event_type, event_type)
     return name if name in events.EVENTS else None

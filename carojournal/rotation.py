@@ -8,10 +8,7 @@ an open segment does not load it.  The same class in another file, hence the loo
 import os
 
 import carojournal
-from carojournal.cbor import encode_map
-from carojournal.events import SCHEMA_HASH
-from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, crc32, decode_record, encode_record
-from carojournal.lanes import OPEN, Lane
+from carojournal import cbor, events, frame, lanes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +50,7 @@ def encode_header(
     *previous* is (uuid, last seq, bytes; None if unknown) of the segment that the lane had before: a reader that finds
     it shorter, or not at all, knows that something is missing.
     """
-    return encode_map(
+    return cbor.encode_map(
         {
             "record": "header",
             "version": FORMAT_VERSION,
@@ -62,7 +59,7 @@ def encode_header(
             "lane": lane,
             "consent": consent_ms,
             "previous": list(previous) if previous else None,
-            "schema": SCHEMA_HASH,
+            "schema": events.SCHEMA_HASH,
             "writer": WRITER,
         }
     )
@@ -70,14 +67,16 @@ def encode_header(
 
 def encode_start(segment: bytes, header: bytes, losses: "Iterable[bytes]") -> bytes:
     """Return what a segment begins with: label, the payload *header* as record 0, the payloads of loss records."""
-    records = [encode_record(segment, seq, payload) for seq, payload in enumerate(losses, 1)]
-    return b"".join((LABEL, encode_record(NO_SEGMENT, 0, header), *records))
+    records = [frame.encode_record(segment, seq, payload) for seq, payload in enumerate(losses, 1)]
+    return b"".join((frame.LABEL, frame.encode_record(frame.NO_SEGMENT, 0, header), *records))
 
 
 def read_header(data: bytes) -> tuple[bytes, int, int] | None:
     """Return (segment uuid, created us, consent ms) as record 0 says; None if *data*, a segment's start, holds none."""
+    if not data.startswith(frame.LABEL):
+        return None
     try:
-        found = decode_record(NO_SEGMENT, data, FIRST_RECORD_OFFSET) if data.startswith(LABEL) else None
+        found = frame.decode_record(frame.NO_SEGMENT, data, frame.FIRST_RECORD_OFFSET)
         header = carojournal.cbordecode.decode(data[found[1] : found[2]]) if found else {}
         segment, created, consent = header["segment"], header["created"], header["consent"]
     except (carojournal.errors.CorruptRecord, carojournal.errors.MalformedCBOR, KeyError):
@@ -89,7 +88,7 @@ def read_header(data: bytes) -> tuple[bytes, int, int] | None:
 
 
 def append_next(
-    lane: Lane, payloads: "Sequence[bytes]", now_ms: int, consent_ms: int, size: int, *, sync: bool
+    lane: lanes.Lane, payloads: "Sequence[bytes]", now_ms: int, consent_ms: int, size: int, *, sync: bool
 ) -> tuple[bytes, int]:
     """Do what `Lane.append` says where the segment is at its end: write *payloads* into the next one.
 
@@ -137,7 +136,7 @@ def append_next(
         spool.unlock_room(room)
 
 
-def _write(lane: Lane, payloads: "Sequence[bytes]", *, sync: bool) -> tuple[bytes, int]:
+def _write(lane: lanes.Lane, payloads: "Sequence[bytes]", *, sync: bool) -> tuple[bytes, int]:
     first = lane._seq
     lane._write(lane._records(payloads), first + len(payloads), sync=sync)
     return lane._segment, first
@@ -147,7 +146,7 @@ def _losses(victims: "list[Victim]") -> list[bytes]:
     return [payload for victim in victims for payload in victim.payloads]
 
 
-def close_segment(lane: Lane, *, damaged: bool = False) -> None:
+def close_segment(lane: lanes.Lane, *, damaged: bool = False) -> None:
     """Close the segment of *lane*, whose lock is held: rename it into segments/.  Does nothing if the lane has none."""
     if lane._descriptor < 0:
         return
@@ -165,13 +164,13 @@ def close_segment(lane: Lane, *, damaged: bool = False) -> None:
     lane._previous = previous
 
 
-def _create(lane: Lane, now_ms: int, consent_ms: int, losses: list[bytes]) -> None:
+def _create(lane: lanes.Lane, now_ms: int, consent_ms: int, losses: list[bytes]) -> None:
     """Write the first bytes of a segment: header and *losses*; name it in the lock file."""
     segment = lane._random(16)
     created_us = now_ms * 1000
     header = encode_header(segment, created_us, lane.number, consent_ms, lane._previous)
     data = encode_start(segment, header, losses)
-    lane._descriptor = os.open(lane._path, OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+    lane._descriptor = os.open(lane._path, lanes.OPEN | os.O_CREAT | os.O_EXCL, 0o600)
     lane._size = 0
     try:
         lane._write(data, 1 + len(losses), sync=False)
@@ -186,10 +185,10 @@ def _create(lane: Lane, now_ms: int, consent_ms: int, losses: list[bytes]) -> No
     name_segment(lane)
 
 
-def name_segment(lane: Lane) -> None:
+def name_segment(lane: lanes.Lane) -> None:
     """Write into the lock file which segment *lane* has; the header says the same, so failing costs nothing."""
     text = b"%b %016d %013d" % (lane._segment.hex().encode(), lane._created_us, lane._consent_ms)
-    data = b"%b %08x\n" % (text, crc32(text))
+    data = b"%b %08x\n" % (text, frame.crc32(text))
     try:
         done = os.pwrite(lane._lock, data, 0)
         if done != len(data):
@@ -218,7 +217,7 @@ def close_idle(root: str, number: int, cap_bytes: int, now_ms: int, random: "Cal
         if abs(now_ms - status.st_mtime_ns // 1_000_000) <= LANE_IDLE_MS_MAX:
             continue
         try:
-            other = Lane(root, int(stem), cap_bytes, random)
+            other = lanes.Lane(root, int(stem), cap_bytes, random)
             try:
                 if other.acquire():
                     try:

@@ -21,8 +21,13 @@ def issue_run(journal: "Journal") -> str:
     return carojournal.identity.open_identity(journal.root, now_ms, journal._random).issue_run(now_ms).hex()
 
 
-def continue_run(journal: "Journal", given: bytes, now_ms: int) -> bytes:
+def continue_run(journal: "Journal", given: bytes | str, now_ms: int) -> bytes:
     """Return today's id of the run that another process was given as *given*.  Raises EventRefused, OSError."""
+    if isinstance(given, str):
+        try:
+            given = bytes.fromhex(given)
+        except ValueError:
+            given = b""  # None of ours.
     identity = carojournal.identity.open_identity(journal.root, now_ms, journal._random)
     run = carojournal.identity.run_on(identity.secret, given, now_ms)
     if run is None:

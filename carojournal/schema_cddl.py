@@ -7,7 +7,7 @@ that encodings are deterministic (RFC 8949 section 4.2.1), and that large number
 
 from typing import TYPE_CHECKING
 
-from carojournal import events, grammars, own_events, schema_docs
+from carojournal import error_codes, events, own_events, schema_docs
 from carojournal.frame import PAYLOAD_BYTES_MAX, RECORD_OVERHEAD_BYTES
 from carojournal.redact import GENERATION_MAX
 from carojournal.schema_json import ERROR_CODE_PATTERN, VERSION_PATTERN, int_ranges, scores
@@ -98,7 +98,7 @@ def _score(name: str, _: tuple[object, ...]) -> str:
 
 def _code(name: str, _: tuple[object, ...]) -> str:
     pattern = f'(tstr .regexp "{ERROR_CODE_PATTERN}")'
-    return _choice(name, [pattern, *map(_literal, sorted(grammars.ERROR_CODES))])
+    return _choice(name, [pattern, *map(_literal, sorted(error_codes.ERROR_CODES))])
 
 
 def _model(name: str, _: tuple[object, ...]) -> str:

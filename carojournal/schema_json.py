@@ -10,7 +10,7 @@ Wider than `redact.check` in three places, because JSON Schema cannot say it: a 
 
 from typing import TYPE_CHECKING
 
-from carojournal import events, grammars, own_events, schema_docs
+from carojournal import error_codes, events, own_events, schema_docs
 from carojournal.redact import GENERATION_MAX
 from carojournal.shape import TEXT_BYTES_MAX
 
@@ -21,7 +21,7 @@ __all__ = ["ERROR_CODE_PATTERN", "VERSION_PATTERN", "int_ranges", "json_schema",
 
 Schema = dict[str, object]
 
-# The same language as `redact.is_version`.  Anchored here; CDDL's regexp is anchored by definition.
+# The same language as `kinds.is_version`.  Anchored here; CDDL's regexp is anchored by definition.
 VERSION_PATTERN = r"(0|[1-9])[.](0|[1-9][0-9]?)([.](0|[1-9][0-9]{0,2}))?(-(alpha|beta|rc)([.](0|[1-9][0-9]?))?)?"
 ERROR_CODE_PATTERN = "E[0-9]{4}"
 # L3 as the characters a text must not hold.  It also keeps out the final newline that some engines' `$` lets pass.
@@ -83,7 +83,7 @@ def _version(_: tuple[object, ...]) -> Schema:
 
 
 def _code(_: tuple[object, ...]) -> Schema:
-    return {"anyOf": [_text(f"^{ERROR_CODE_PATTERN}$"), {"enum": sorted(grammars.ERROR_CODES)}]}
+    return {"anyOf": [_text(f"^{ERROR_CODE_PATTERN}$"), {"enum": sorted(error_codes.ERROR_CODES)}]}
 
 
 def _model(_: tuple[object, ...]) -> Schema:

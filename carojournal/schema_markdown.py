@@ -3,7 +3,7 @@
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from carojournal import events, grammars, own_events, schema_docs
+from carojournal import error_codes, events, grammars, own_events, schema_docs
 from carojournal.refusal import REASONS
 from carojournal.schema_json import int_ranges
 from carojournal.shape import TEXT_BYTES_MAX
@@ -117,7 +117,7 @@ def _control() -> str:
 
 def _words() -> str:
     lists = (
-        ("Error names", "Accepted in *error_code* beside `E` and four digits.", grammars.ERROR_CODES),
+        ("Error names", "Accepted in *error_code* beside `E` and four digits.", error_codes.ERROR_CODES),
         (
             "Model families",
             "A name in *model* begins with one of these, perhaps with a number.",

@@ -9,7 +9,8 @@ words.  It leaves out on purpose
     aliases            they act on the way in and are never stored
     the envelope       it belongs to the segment format, which has a version of its own
     word lists of      public model names and error codes grow with every release.  Each station checks against its own
-    `grammars`         list: a word it does not know leaves the field out, and can let nothing in
+    `grammars` and     list: a word it does not know leaves the field out, and can let nothing in
+    `error_codes`
 
 A change of a grammar's rules, not its words, asks for a new SCHEMA_VERSION by hand.
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 
+import one_of_each
 import pytest
 from carobatch_journals import bounded
 from hypothesis import HealthCheck, settings
@@ -76,6 +77,13 @@ def narrow(home, clock, monkeypatch):
 def generated():
     """A full command_generated event."""
     return dict(GENERATED)
+
+
+@pytest.fixture
+def kept(journal, root, generated):
+    """The root of a journal with six events of a run, one of each type."""
+    one_of_each.record(journal, generated)
+    return root
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from counted import instructions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carojournal.grammars import ERROR_CODES, MODEL_FAMILIES, MODEL_WORDS, is_error_code, is_model
-from carojournal.redact import is_version
+from carojournal.error_codes import ERROR_CODES, is_error_code
+from carojournal.grammars import MODEL_FAMILIES, MODEL_WORDS, is_model
+from carojournal.kinds import is_version
 from carojournal.shape import is_plain
 
 VERSION = re.compile(
@@ -197,8 +198,9 @@ def test_every_word_list_is_plain_and_lower_case():
 
 _CHECKS = """
 import sys
-from carojournal.grammars import is_error_code, is_model
-from carojournal.redact import is_version
+from carojournal.error_codes import is_error_code
+from carojournal.kinds import is_version
+from carojournal.grammars import is_model
 for text in sys.argv[2:]:
     text = text[: int(sys.argv[1])]
     for _ in range(100):

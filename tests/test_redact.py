@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carojournal import events, redact, refusal, shape
+from carojournal import events, kinds, redact, refusal, shape
 from carojournal.redact import Accepted, check
 from carojournal.refusal import Refused
 
@@ -228,7 +228,7 @@ def test_a_long_text_is_refused_by_its_length(huge):
 
 
 def test_the_limits_of_shape_and_check_agree():
-    assert redact.TEXT_BYTES_MAX == shape.TEXT_BYTES_MAX
+    assert kinds.TEXT_BYTES_MAX == shape.TEXT_BYTES_MAX
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schema_strategies import EVENT_ID, any_event, fields, json_view, payload, values
 
-from carojournal import events, grammars, own_events, redact
+from carojournal import error_codes, events, own_events, redact
 from carojournal.schema_json import int_ranges, json_schema, scores
 
 SCHEMA = json_schema()
@@ -185,7 +185,7 @@ def test_every_word_of_the_schema_and_only_those_are_listed():
     for kind, spec in events.TYPES.items():
         if spec[0] == "enum":
             assert SCHEMA["$defs"][kind] == {"enum": list(spec[1])}
-    assert SCHEMA["$defs"]["error_code"]["anyOf"][1] == {"enum": sorted(grammars.ERROR_CODES)}
+    assert SCHEMA["$defs"]["error_code"]["anyOf"][1] == {"enum": sorted(error_codes.ERROR_CODES)}
 
 
 def test_every_event_is_closed_and_documented():

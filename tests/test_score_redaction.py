@@ -76,7 +76,7 @@ def test_the_recorder_lets_nothing_in_and_keeps_the_rest():
 def test_a_recorder_that_lets_a_text_in_is_noticed(monkeypatch):
     """With the version grammar switched off, a mail address gets in as a version, and every count says so."""
     monkeypatch.setattr("carojournal.shape.is_plain", lambda _: True)
-    monkeypatch.setattr("carojournal.redact.is_version", lambda _: True)
+    monkeypatch.setattr("carojournal.kinds.is_version", lambda _: True)
     monkeypatch.setattr("carojournal.redact._compiled", {})  # What is let in here must not be remembered as good.
     counts = score_recorder.score_recorder([TEXTS["email"]], [])
     assert counts["accepted"] > 0
