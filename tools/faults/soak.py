@@ -168,6 +168,11 @@ def other_problems(report: dict[str, Any], cap_bytes: int) -> list[str]:
         for row in report["writers"]
         if row["kept"] != row["logged"]
     ]
+    found += [
+        f"a writer offered {row['offered']:,} events; {counted:,} were kept, dropped or refused"
+        for row in report["writers"]
+        if row["offered"] != (counted := row["kept"] + row["dropped"] + row["refused"])
+    ]
     found += [f"{count} x in carobatch: {text}" for text, count in report["batch"]["errors"].items()]
     found += [f"{count} x reported by carobatch: {text}" for text, count in report["batch"]["problems"].items()]
     return found

@@ -4,8 +4,8 @@ Until EVENTS events are kept or SIGTERM comes it goes through phases, each with 
 `record` one by one, `append_many`, and a `Collector` with its thread.  LOGS/acked-NUMBER gets the identity of every
 event that was answered for, LOGS/evicted-NUMBER the events of every file that it removed to make room, both as
 `soak_log` has them, and LOGS/count-NUMBER how many events are kept so far, after each phase.  Last it prints one line
-of JSON: {"kept", "logged", "dropped", "refused", "waited_in_vain", "reasons"}; waited_in_vain counts how often somebody
-else made room for too long.
+of JSON: {"kept", "logged", "offered", "dropped", "refused", "waited_in_vain", "reasons"}; waited_in_vain counts how
+often somebody else made room for too long.
 """
 
 import json
@@ -15,6 +15,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import cycle, islice
 from typing import Any
 
@@ -59,11 +60,9 @@ def _by_many(journal: Journal, events: _Events) -> int:
     kept = 0
     for at in range(0, len(events), _MANY):
         part = events[at : at + _MANY]
-        try:
+        with suppress(JournalBusy):  # Counted by the journal.
             journal.append_many(part)
             kept += len(part)
-        except JournalBusy:
-            journal.count({"drop busy": len(part)})
     return kept
 
 
@@ -130,15 +129,17 @@ def main(root: str, home: str, logs: str, number: str, events_max: int) -> None:
     _log_answers(acked)
     _log_evictions(evicted)
     source = cycle(drawn(random.Random(int(number)), _DRAWN))
-    kept, totals, reasons = 0, Counter[str](waited_in_vain=0), Counter[str]()
+    kept, totals, reasons = 0, Counter[str](offered=0, waited_in_vain=0), Counter[str]()
     _count_waits(totals)
     ways = cycle((_by_one, _by_many, _by_many, _collected))
     progress = os.open(f"{logs}/count-{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     print(flush=True)
     while going and kept < events_max:
         with Journal.open(root, environ={"HOME": home}, admin=f"{home}/admin.toml", level="detailed") as journal:
-            kept += next(ways)(journal, list(islice(source, min(_PHASE, events_max - kept))))
+            events = list(islice(source, min(_PHASE, events_max - kept)))
+            kept += next(ways)(journal, events)
             stats = journal.stats
+        totals["offered"] += len(events)
         totals.update({key: int(stats[key]) for key in ("dropped", "refused")})  # type: ignore[call-overload]
         reasons.update(stats["reasons"])  # type: ignore[call-overload]
         os.pwrite(progress, b"%020d" % kept, 0)
