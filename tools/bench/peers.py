@@ -7,6 +7,7 @@ would write, schema check and encoding included, so that only the way to the dis
 
     peer                    waits for the disk   processes             checks
     bare write              never                share (O_APPEND)      nothing
+    bare calls              never                take turns            whose file it is, by `lstat`
     write + fdatasync       each append          share (O_APPEND)      nothing
     sqlite3 autocommit      each append          wait for each other   column types at most
     sqlite3 WAL             at a checkpoint      wait for each other   column types at most
@@ -19,6 +20,7 @@ would write, schema check and encoding included, so that only the way to the dis
     posthog                 keeps nothing        no disk               sizes; a thread sends
 """
 
+import fcntl
 import importlib.util
 import os
 from collections.abc import Callable
@@ -73,6 +75,19 @@ def _write(folder: str, _: Event) -> _Append:
     return lambda: os.write(descriptor, data)
 
 
+def _calls(folder: str, _: Event) -> _Append:
+    """Make the four system calls of a `record` that was not disturbed, and do nothing else."""
+    data, descriptor, path = packed_event(), _file(folder), os.path.join(folder, "file")
+
+    def append() -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.lstat(path)
+        os.write(descriptor, data)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    return append
+
+
 def _write_synced(folder: str, _: Event) -> _Append:
     data, descriptor = packed_event(), _file(folder)
     sync = getattr(os, "fdatasync", os.fsync)
@@ -110,6 +125,7 @@ def _same_litequeue(folder: str, _: Event) -> _Append:
 
 PEERS = (
     Peer("bare write", _write, _in_file, comparable=False),
+    Peer("bare calls", _calls, _in_file, shared=False, comparable=False),
     Peer("write + fdatasync", _write_synced, _in_file, synced=True, comparable=False),
     Peer("same work: bare write", _same_write, _in_file, comparable=False),
     Peer("same work: sqlite3 WAL", _same_sqlite, peer_sqlite.in_table, comparable=False),
