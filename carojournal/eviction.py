@@ -11,6 +11,7 @@ both records stand.  A file that cannot be unlinked stays, with a loss record th
 others go in its place, or one such file would let the spool grow for ever.
 """
 
+import fcntl
 import os
 
 import carojournal
@@ -154,7 +155,9 @@ def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[
 def in_flight(root: str) -> bytes:
     """Return the outbox's bytes: a segment whose uuid occurs in them, raw or as text, belongs to a batch under way.
 
-    What can be read by nobody names nothing; raises OSError where it is descriptors that are lacking at this moment.
+    A temporary file counts only as long as its writer lives and holds its lock: what a death left would keep files for
+    ever.  What can be read by nobody names nothing; raises OSError where it is descriptors that are lacking at this
+    moment.
     """
     found = b""
     try:
@@ -166,11 +169,20 @@ def in_flight(root: str) -> bytes:
     for name in names:
         try:
             with open(open_file(os.path.join(root, "outbox", name)), "rb") as file:
-                found += file.read()
+                if not name.endswith(".tmp") or _is_locked(file.fileno()):
+                    found += file.read()
         except OSError as error:
             if carojournal.drops.drop_reason(error) == "descriptors":
                 raise
     return found
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def is_named(segments: "Iterable[bytes]", outbox: bytes) -> bool:

@@ -54,6 +54,16 @@ def test_hosts_spare_what_the_note_names_and_only_while_it_stands(root, closed):
     assert evict_all(root) > 0
 
 
+def test_a_note_that_a_kill_left_behind_spares_nothing(root, closed):
+    with spared.spared(root, closed):
+        with open(os.path.join(root, "outbox", spared.NOTE), "rb") as file:
+            note = file.read()
+        assert evict_all(root) == 0
+    with open(os.path.join(root, "outbox", spared.NOTE), "wb") as file:
+        file.write(note)
+    assert evict_all(root) == 4
+
+
 def test_whoever_has_chosen_already_is_waited_for(root, closed, monkeypatch):
     monkeypatch.setattr(spared, "PATIENT_S", 0)
     room = spool.lock_room(root)

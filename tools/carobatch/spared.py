@@ -4,10 +4,12 @@ A note in outbox/ names them, and `spool.make_room` spares what is named there. 
 the note was there: whoever makes room holds a lock until the files are gone, so once that lock was free, everybody who
 chooses from now on has seen the note.  What was evicted before is simply not there any more; the caller looks again.
 
-The note stands under batch.lock; one that a kill left behind is overwritten, or goes with the next upload.
+The note stands under batch.lock, and counts as long as it is locked itself: one that a kill left behind spares nothing.
+It is overwritten, or goes with the next upload.
 """
 
 import contextlib
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -37,8 +39,13 @@ def spared(root: str, segments: "Iterable[bytes]") -> "Iterator[None]":
     try:
         with open(descriptor, "wb") as file:
             file.write(b"".join(b"%b\n" % segment.hex().encode() for segment in segments))
-        _wait(root)
-        yield
+            file.flush()
+            room = lock_room(root, PATIENT_S)
+            try:  # While nobody makes room nobody tries whether it is locked.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                unlock_room(room)
+            yield
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
