@@ -25,10 +25,10 @@ def now(root):
         yield journal
 
 
-def follow(*words, stdout=subprocess.PIPE):
+def follow():
     return subprocess.Popen(
-        [sys.executable, "-m", "carojournal.cli", "inspect", "-f", "-o", "json", *words],
-        stdout=stdout,
+        [sys.executable, "-m", "carojournal.cli", "inspect", "-f", "-o", "json"],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=TREE,
     )
@@ -44,23 +44,21 @@ def test_it_ends_without_a_word_when_the_reader_is_gone_and_nothing_is_recorded(
     running.stderr.close()
 
 
-def test_a_file_for_output_is_no_reader_that_has_gone(now, tmp_path):
-    place = tmp_path / "shown"
-    with open(place, "wb") as out:
-        running = follow(stdout=out)
-    try:
-        for number in (2, 3):
-            while len(place.read_bytes().splitlines()) < number - 1:
-                assert running.poll() is None
-                time.sleep(0.01)
-            time.sleep(0.6)  # Two looks that find nothing.
-            now.append("session_end", session_duration_ms=number)
-        while len(place.read_bytes().splitlines()) < 3:
-            assert running.poll() is None
-            time.sleep(0.01)
-    finally:
-        running.terminate()
-        running.communicate(timeout=30)
+def test_a_pipe_counts_as_long_as_it_is_read(monkeypatch):
+    reader, writer = os.pipe()
+    with open(writer, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        ends = FollowEnd(None)
+        assert ends() is False
+        os.close(reader)
+        assert ends() is True
+
+
+def test_a_file_for_output_is_no_reader_that_has_gone(monkeypatch, tmp_path):
+    with open(tmp_path / "shown", "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        ends = FollowEnd(None)
+        assert [ends(), ends()] == [False, False]
 
 
 @pytest.mark.usefixtures("now")
@@ -69,13 +67,23 @@ def test_with_an_end_in_the_past_it_ends(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_what_comes_before_the_end_is_shown(now):
-    running = follow("-U", utc_text(time.time_ns() // 1_000_000 + 4_000))
-    assert json.loads(running.stdout.readline())["session_duration_ms"] == 1
-    now.append("session_end", session_duration_ms=2)
-    assert json.loads(running.stdout.readline())["session_duration_ms"] == 2
-    assert running.communicate(timeout=30) == (b"", b"")
-    assert running.returncode == 0
+def test_what_comes_before_the_end_is_shown(now, monkeypatch, capsys):
+    clock, ahead_ns, number = time.time_ns, 0, 1
+
+    def sleep(_seconds):
+        nonlocal ahead_ns, number
+        if number == 3:
+            ahead_ns = 3_600_000_000_000
+        else:
+            number += 1
+            now.append("session_end", session_duration_ms=number)
+
+    until = utc_text(clock() // 1_000_000 + 1_800_000)
+    monkeypatch.setattr(time, "time_ns", lambda: clock() + ahead_ns)
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert main(["inspect", "-f", "-o", "json", "-U", until]) == 0
+    shown = [json.loads(line)["session_duration_ms"] for line in capsys.readouterr().out.splitlines()]
+    assert shown == [1, 2, 3]
 
 
 def test_one_more_look_follows_the_end(monkeypatch):
