@@ -88,7 +88,7 @@ def test_an_idle_lane_that_cannot_be_closed_costs_no_other_lane_anything(journal
 
 def test_all_lanes_busy_is_a_counted_drop(journal, root, monkeypatch):
     journal.record("session_start", **START)
-    monkeypatch.setattr(module, "LANES_MAX", 1)
+    monkeypatch.setattr(lanes, "LANES_MAX", 1)
     with open(f"{root}/lanes/0.lock", "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert not journal.record("session_start", **START)
