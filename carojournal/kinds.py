@@ -22,10 +22,7 @@ __all__ = ["TEXT_BYTES_MAX", "NoType", "check_of", "is_number", "is_version"]
 TEXT_BYTES_MAX = 64  # As `shape.TEXT_BYTES_MAX`; a test holds them equal.
 _KNOWN_MAX = 256  # Values that one field remembers.  A host uses a handful; a misbehaving one must not grow us.
 _ARRAY = 0x80
-
-
-class NoType:
-    """The type of no value: stands where every value takes the longer way."""
+NoType = type(NotImplemented)  # Stands where every value takes the longer way: no check remembers the only one of it.
 
 
 def check_of(key: bytes, kind: str) -> "Check":
