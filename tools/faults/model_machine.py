@@ -1,4 +1,8 @@
-"""The model as a state machine of hypothesis: its rules are what may happen, in any order; after each, `look`."""
+"""The model as a state machine of hypothesis: its rules are what may happen, in any order; after each, `look`.
+
+No rule has a precondition: real processes die at real calls, so the state does not follow from what was drawn alone,
+and hypothesis gives up where the same choices lead to other rules.  A rule that makes no sense now does nothing.
+"""
 # ruff: noqa: D102 - a rule's name says what happens
 
 import os
@@ -7,7 +11,7 @@ from collections import Counter
 
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from faults.model_batch import Batches
 from faults.model_look import look, tally
@@ -17,6 +21,7 @@ __all__ = ["JournalMachine"]
 
 _DAY_MS = 86_400_000
 _WRITERS = 3
+_CLEARED_MIN = 600  # Events; a journal that is cleared all the time has nothing to lose.
 _PLACE = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _WHICH = st.integers(0, 30)
 _SPAN = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
@@ -72,9 +77,10 @@ class JournalMachine(RuleBasedStateMachine):
     def user_chooses(self, choice: str) -> None:
         self.world.choose(choice)
 
-    @precondition(lambda self: self.world.count > 600)
     @rule(remove_root=st.booleans())
     def user_clears(self, remove_root: bool) -> None:
+        if self.world.count <= _CLEARED_MIN:
+            return
         self.world.clear(remove_root=remove_root and self.world.mode == "off")
 
     @rule(idle_ms=st.sampled_from([0, 60_000]))
@@ -85,15 +91,15 @@ class JournalMachine(RuleBasedStateMachine):
     def export(self, since: float, until: float) -> None:
         self.world.export(min(since, until), max(since, until))
 
-    @precondition(lambda self: self.world.bundles)
     @rule(which=_WHICH)
     def import_(self, which: int) -> None:
-        self.world.import_(which)
+        if self.world.bundles:
+            self.world.import_(which)
 
-    @precondition(lambda self: any(bundle.receipt for bundle in self.world.bundles))
     @rule(which=_WHICH, reclaiming=st.booleans())
     def acknowledge(self, which: int, reclaiming: bool) -> None:
-        self.world.acknowledge(which, reclaiming=reclaiming)
+        if any(bundle.receipt for bundle in self.world.bundles):
+            self.world.acknowledge(which, reclaiming=reclaiming)
 
     @rule(since=_SPAN, until=_SPAN, reclaiming=st.booleans())
     def carry_over(self, since: float, until: float, reclaiming: bool) -> None:
