@@ -96,6 +96,9 @@ def _load(short: str) -> "ModuleType":
     once where there is none that is plainly good.  A module is entered into `sys.modules` when it is whole, so *short*
     must be none that another one imports in turn.  Where the package came from somewhere else than a directory, the
     import system does it all.
+
+    No module that is loaded here may come here while it is imported in the ordinary way: the import system holds a lock
+    for it meanwhile, for which somebody who holds ours may wait.  At its top it says `from carojournal.x import y`.
     """
     name = f"{__name__}.{short}"
     package: Any = __spec__

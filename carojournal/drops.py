@@ -19,7 +19,8 @@ import fcntl
 import os
 import time
 
-from carojournal import errors, frame
+from carojournal import frame
+from carojournal.errors import ClockUnusable, JournalBusy, JournalIOError, RecordTooLarge, SpoolFull, UnsafeRoot
 from carojournal.root import open_file
 
 __all__ = [
@@ -88,19 +89,19 @@ def _parse(raw: bytes) -> tuple[str, int] | None:
 
 def drop_reason(error: BaseException) -> str:  # noqa: PLR0911 - one line a kind of error
     """Return the reason, a key of DROP_REASONS, for what kept an event from being written."""
-    if isinstance(error, errors.SpoolFull):
+    if isinstance(error, SpoolFull):
         return "spool_full"
     if isinstance(error, OSError):
         return _ERRNO_REASONS.get(error.errno or 0, "io")
-    if isinstance(error, errors.JournalIOError):
+    if isinstance(error, JournalIOError):
         return "disk_full" if error.detail == "short write" else "io"
-    if isinstance(error, errors.UnsafeRoot):
+    if isinstance(error, UnsafeRoot):
         return "unsafe_root"
-    if isinstance(error, errors.RecordTooLarge):
+    if isinstance(error, RecordTooLarge):
         return "too_large"
-    if isinstance(error, errors.ClockUnusable):
+    if isinstance(error, ClockUnusable):
         return "clock"
-    return "busy" if isinstance(error, errors.JournalBusy) else "bug"
+    return "busy" if isinstance(error, JournalBusy) else "bug"
 
 
 def create_drops(root: str) -> None:

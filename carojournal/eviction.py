@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from carojournal.delivered import Delivered
+    from carojournal.predecessors import Others
 
 __all__ = ["EVICTED", "Victim", "choose", "in_flight", "is_named"]
 
@@ -60,14 +61,13 @@ def choose(
     opened = [*opened, *((os.path.basename(os.path.dirname(path)), os.path.basename(path)) for path in stuck)]
     left = sorted(candidates)
     left.sort(key=lambda one: not _is_delivered(os.path.join(root, one[3], one[2]), delivered))
-    standing = [*opened, *((folder, name) for _, _, name, folder, _ in left)]
+    around = _Around(root, [*opened, *((folder, name) for _, _, name, folder, _ in left)])
     for at, (_, _, name, folder, size) in enumerate(left):
-        others = [other for other in standing if other != (folder, name)]
-        victim = _victim(root, (folder, name, size), named, gone, delivered, others)
+        victim = _victim(root, (folder, name, size), named, gone, delivered, around)
         if victim is not None:
             total -= size
             victims.append(victim)
-            standing = others
+            around.going.add((folder, name))
         if total <= cap_bytes:
             left = left[at + 1 :]
             break
@@ -87,17 +87,35 @@ def _is_delivered(path: str, delivered: "Delivered") -> bool:
         return False
 
 
+class _Around:
+    """The files that stand; what they say is read when it is asked for the first time, and those in `going` go."""
+
+    __slots__ = ("_files", "_others", "_root", "going")
+
+    def __init__(self, root: str, files: "list[tuple[str, str]]") -> None:
+        self._root = root
+        self._files = files
+        self._others: Others | None = None
+        self.going = set[tuple[str, str]]()
+
+    @property
+    def others(self) -> "Others":
+        if self._others is None:
+            self._others = carojournal.predecessors.Others(self._root, self._files)
+        return self._others
+
+
 def _victim(
     root: str,
     file: tuple[str, str, int],
     named: bytes,
     gone: set[bytes],
     delivered: "Delivered",
-    others: "list[tuple[str, str]]",
+    around: _Around,
 ) -> "Victim | None":
     """Return *file* (folder, name, bytes) as a victim, None if it must stay.
 
-    *gone* are the segments that go, of which each counts once; *others* (folder, name) are the files besides.
+    *gone* are the segments that go, of which each counts once; *around* are the files that stand.
     """
     held = carojournal.held
     folder, name, size = file
@@ -107,16 +125,15 @@ def _victim(
         if is_named((loss[0] for loss in losses), named):
             return None
         payloads: list[bytes] = []
-        around = None
         told = gone.copy()
         for segment, first, last, events, carried in losses:
             if segment in told:
                 continue
             told.add(segment)
             if carried:
-                predecessors = carojournal.predecessors
-                around = around or predecessors.Others(root, others)
-                payloads += predecessors.take_asked_for(path, segment, carried, around, told)
+                others = around.others
+                apart = {*around.going, *others.copies((segment,)), (folder, name)}
+                payloads += carojournal.predecessors.take_asked_for(path, segment, carried, others, told, apart)
             share = size if len(losses) == 1 else size * events // max(1, sum(loss[3] for loss in losses))
             arrived = min(events, delivered.count(segment, first, last)) if delivered.names(segment) else 0
             if arrived and arrived == events:

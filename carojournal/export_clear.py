@@ -101,14 +101,14 @@ def _victim(path: str, others: Others, told: set[bytes]) -> tuple[int, Victim]:
 
     What *others*, the files that stay, tell of losses or ask for is not summed up; *told* is what was told so far.
     """
-    found = held.describe(path)
+    found = [loss for loss in held.describe(path) if loss[0] not in told]  # Of what a crash left twice one counts.
     size = os.lstat(path).st_size
     events = sum(loss[3] for loss in found)
     payloads: list[bytes] = []
     for segment, first, last, count, carried in found:
         told.add(segment)
         if carried:
-            payloads += take_asked_for(path, segment, carried, others, told)
+            payloads += take_asked_for(path, segment, carried, others, told, others.copies((segment,)))
         share = size * count // max(1, events)
         payloads.append(held.encode_loss(CLEARED, segment, first, last, count, share, carried))
     return events, Victim(path, size, payloads)

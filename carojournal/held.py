@@ -84,6 +84,7 @@ def _named(path: str) -> bytes:
 def _closed(segment: bytes, data: bytes) -> Loss:
     """Read the control records at the front and the last record; everything between is events, by sequence number."""
     carried: dict[str, list[int]] = {}
+    seen: set[bytes] = set()
     at, key, controls = FIRST_RECORD_OFFSET, NO_SEGMENT, 0
     while at < len(data):
         found = decode_record(key, data, at)
@@ -92,7 +93,7 @@ def _closed(segment: bytes, data: bytes) -> Loss:
         seq, start, end = found
         if b"frecord" not in data[start:end]:
             break
-        _carry(data[start:end], carried)
+        _carry(data[start:end], carried, seen)
         key, at, controls = segment, end + 5, seq + 1
     last_at = last_record_offset(data)
     last = decode_record(segment if last_at != FIRST_RECORD_OFFSET else NO_SEGMENT, data, last_at) if last_at else None
@@ -104,6 +105,7 @@ def _closed(segment: bytes, data: bytes) -> Loss:
 
 def _damaged(segment: bytes, data: bytes) -> Loss:
     carried: dict[str, list[int]] = {}
+    seen: set[bytes] = set()
     first, last, at = -1, -1, 0
     while (found := find_record(segment, data, at)) is not None:
         record = decode_record(segment, data, found)
@@ -112,7 +114,7 @@ def _damaged(segment: bytes, data: bytes) -> Loss:
         at = end + 5
         if b"frecord" in data[start:end]:
             try:  # noqa: SIM105 - contextlib is not loaded on this path
-                _carry(data[start:end], carried)
+                _carry(data[start:end], carried, seen)
             except (MalformedCBOR, KeyError, TypeError, ValueError):
                 pass  # A loss record that says nothing: what it should have carried is not known.
             continue
@@ -122,10 +124,14 @@ def _damaged(segment: bytes, data: bytes) -> Loss:
     return (segment, first, last, events, carried) if first >= 0 else (segment, 0, 0, 0, carried)
 
 
-def _carry(payload: bytes, carried: dict[str, list[int]]) -> None:
+def _carry(payload: bytes, carried: dict[str, list[int]], seen: set[bytes]) -> None:
+    """Add what a loss record tells to *carried*, but each loss only once: *seen* are the segments that were told."""
     if b"dloss" not in payload:
         return
     loss = carojournal.cbordecode.decode(payload)
+    if (segment := _uuid(loss["segment"])) in seen:
+        return
+    seen.add(segment)
     rows: list[dict[str, object]] = [*loss["carried"], {**loss, "segments": 1}]  # type: ignore[misc]
     # All of a record before any of it counts.
     for reason, sums in [_sums(row) for row in rows]:

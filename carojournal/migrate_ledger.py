@@ -27,6 +27,7 @@ from carojournal.durable import sync_directory, write_file
 from carojournal.errors import JournalBusy, JournalIOError
 from carojournal.identity import line
 from carojournal.lines import good_lines
+from carojournal.predecessors import losses_of
 from carojournal.root import open_file
 from carojournal.scan import scan
 from carojournal.segments import list_segments
@@ -121,7 +122,7 @@ class Ledger:
     def recover(self) -> None:
         """Finish or undo what an interrupted migration left in segments/.
 
-        Raises JournalBusy if a host makes room for two seconds, JournalIOError, OSError.
+        Raises JournalBusy if a host makes room for too long, JournalIOError, OSError.
         """
         folder = os.path.join(self._root, "segments")
         for name in os.listdir(folder):
@@ -137,13 +138,13 @@ class Ledger:
 
 
 def _place(root: str, path: str, segment: bytes) -> None:
-    """Give the file at *path* its name; the losses that it tells must be of files that still stand.
+    """Give the file at *path* its name; the losses that it tells must be of files that still stand, or told in those.
 
     Hosts that made room since it was written have told of those that are gone.
     """
     room = spool.lock_room(root, spool.PATIENT_S)
     try:
-        standing = {info.segment for group in list_segments(root).groups for info in group}
+        standing = {info.segment: info.path for group in list_segments(root).groups for info in group}
         with open(open_file(path), "rb") as file:
             data = file.read()
         header: Any = None
@@ -156,10 +157,15 @@ def _place(root: str, path: str, segment: bytes) -> None:
                 losses.append((value["segment"], payload))
             elif not value:
                 events.append(payload)
-        kept = [payload for name, payload in losses if name in standing]
+        # What a file of those tells itself was copied, where another one asks for it, and goes with that file.
+        within = [loss for name, _ in losses if name in standing for loss in losses_of(standing[name], name)]
+        named = {*standing, *(loss["segment"] for loss in within)}
+        kept = [payload for name, payload in losses if name in named]
         if len(kept) < len(losses):
             whole = encode_closed(segment, header["created"], kept, events, header["consent"])
             write_file(path, whole, overwrite=True, error=JournalIOError)
         os.rename(path, path.removesuffix(".tmp"))
+    except FileNotFoundError as error:
+        raise JournalBusy("segments were packed meanwhile, try again") from error
     finally:
         spool.unlock_room(room)

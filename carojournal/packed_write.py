@@ -58,7 +58,7 @@ def _carried(losses: "Sequence[dict[str, object]]", gaps: "Sequence[dict[str, ob
     Those are the losses that it records, and its own damaged and refused events: nothing else knows of them.
     """
     rows: list[dict[str, object]] = []
-    for loss in losses:
+    for loss in {loss["segment"]: loss for loss in losses}.values():
         rows += [*loss["carried"], {**loss, "segments": 1}]  # type: ignore[misc]
     for gap in gaps:
         if gap["reason"] in _GAPS_CARRIED:

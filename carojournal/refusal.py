@@ -3,9 +3,9 @@
 Part of `redact`, loaded when the first refusal happens.
 """
 
-from carojournal import shape
 from carojournal.events import TYPES
 from carojournal.frame import encode_text
+from carojournal.shape import is_plain
 
 __all__ = ["REASONS", "Refused", "stand_in", "text_reason"]
 
@@ -36,7 +36,7 @@ def text_reason(value: object) -> str:
     """Return why *value* is refused by a field that takes certain texts only."""
     if type(value) is not str:
         return "type"
-    return "value" if shape.is_plain(value) else "shape"
+    return "value" if is_plain(value) else "shape"
 
 
 def stand_in(key: str, kind: str) -> bytes:

@@ -5,7 +5,7 @@ Links, pipes and devices are never followed, read or waited for, because a journ
 
 import os
 
-from carojournal import errors
+from carojournal.errors import UnsafeRoot
 
 __all__ = ["FOLDERS", "check_root", "is_folder", "make_root", "open_file"]
 
@@ -54,13 +54,13 @@ def check_root(root: str, folders: tuple[str, ...] = FOLDERS) -> None:
     status = os.lstat(root)
     kind = status.st_mode & 0o170000
     if kind == 0o120000:
-        raise errors.UnsafeRoot(root, "is a symbolic link")
+        raise UnsafeRoot(root, "is a symbolic link")
     if kind != 0o040000:
-        raise errors.UnsafeRoot(root, "is not a directory")
+        raise UnsafeRoot(root, "is not a directory")
     if status.st_uid != os.geteuid():
-        raise errors.UnsafeRoot(root, "belongs to another user")
+        raise UnsafeRoot(root, "belongs to another user")
     if status.st_mode & 0o022:
-        raise errors.UnsafeRoot(root, "is writable by others (chmod go-w)")
+        raise UnsafeRoot(root, "is writable by others (chmod go-w)")
     for folder in folders:
         if os.path.islink(f"{root}/{folder}"):
-            raise errors.UnsafeRoot(f"{root}/{folder}", "is a symbolic link")
+            raise UnsafeRoot(f"{root}/{folder}", "is a symbolic link")

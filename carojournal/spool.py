@@ -49,7 +49,7 @@ _ROOM_PAUSE_S = 0.000_5  # Making room takes some milliseconds.
 # A host that finds the lock taken lets its segment grow a little (`rotation`).  Where that is no way out, at midnight
 # or when much was written meanwhile, it waits: ten time slices of a busy machine.
 ROOM_WAIT_S = 0.1
-PATIENT_S = 2.0  # What is no host may wait for one that does not come to run.
+PATIENT_S = 10.0  # What is no host may wait for one that does not come to run, as on a busy machine.
 
 # A segment moves this way, so whoever looks in this order finds it at least once.
 _WAY = ("lanes", "segments", "packed")

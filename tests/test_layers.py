@@ -164,6 +164,15 @@ def test_hot_modules_import_only_lower_ones_and_the_few_of_the_standard_library(
         assert imported in allowed or imported.rpartition(".")[0] in allowed, f"{name} imports {imported}"
 
 
+@pytest.mark.parametrize("name", HOT_ORDER)
+def test_no_hot_module_loads_another_at_its_top(name):
+    """Why: `carojournal._load`."""
+    with open(os.path.join(HERE, name.replace(".", os.sep) + ".py"), encoding="utf-8") as file:
+        tops = [node for node in ast.parse(file.read()).body if isinstance(node, ast.ImportFrom)]
+    named = {alias.name for node in tops if node.module == "carojournal" for alias in node.names}
+    assert named.isdisjoint(carojournal._RARELY_NEEDED)
+
+
 @pytest.mark.parametrize("name", sorted(HOT))
 def test_hot_modules_import_modules_and_no_names_out_of_them(name):
     """Why: `carojournal.__init__`."""

@@ -194,3 +194,52 @@ def test_where_no_cache_can_be_named_or_its_body_is_none_the_loader_decides(tmp_
         "carojournal.__spec__.cached = None; print(bad, carojournal._compiled('events', path))"
     )
     assert run(f"import os; os.chdir({str(tmp_path)!r}); {code}", tmp_path) == "None None"
+
+
+@pytest.mark.parametrize("name", ["root", "identity", "drops", "refusal", "tally"])
+def test_a_first_event_beside_an_import_in_the_ordinary_way_ends(tmp_path, name):
+    """A thread is in the middle of importing what the first event of another one needs; both come to their end."""
+    code = """
+import sys, threading
+import carojournal
+from importlib._bootstrap_external import SourceFileLoader
+
+load, entered, wanted = SourceFileLoader.exec_module, threading.Event(), threading.Event()
+
+def exec_module(self, module):
+    if module.__name__ == f"carojournal.{sys.argv[1]}" and threading.current_thread() is importing:
+        entered.set()
+        wanted.wait()
+    load(self, module)
+
+SourceFileLoader.exec_module = exec_module
+importing = threading.Thread(target=__import__, args=(f"carojournal.{sys.argv[1]}",), daemon=True)
+journal = carojournal.Journal.open(sys.argv[2], admin="/nonexistent")
+
+def record():
+    entered.wait()
+    lock = carojournal._loading
+
+    class Watched:
+        def __enter__(self):
+            lock.acquire()
+            wanted.set()  # From now on the other thread must not need this lock.
+
+        def __exit__(self, *_):
+            lock.release()
+
+    carojournal._loading = Watched()
+    journal.record("session_start", caro_version="1.1.0", os="linux")
+    journal.record("session_start", caro_version="1.1.0", os="linux", shell="none of ours")
+    journal.record("session_start")
+    wanted.set()
+
+recording = threading.Thread(target=record, daemon=True)
+threads = (importing, recording)
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(30)
+print(*[thread.is_alive() for thread in threads])
+"""
+    assert run(code, HERE, name, str(tmp_path / "j")) == "False False"

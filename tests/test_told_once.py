@@ -4,12 +4,12 @@ import dataclasses
 import os
 import shutil
 import signal
-from contextlib import contextmanager
 from unittest import mock
 
 import pytest
 from carobatch_journals import fill, squeezed
 from old_queues import old_event, queue, take
+from told_losses import CAP_BYTES, die_once, lost, present, told
 
 from carobatch import deliveries
 from carobatch.compact import compact
@@ -22,8 +22,6 @@ from carojournal.lanes import Lane
 from carojournal.reader import JournalReader
 from carojournal.unfinished import finish_evictions
 
-CAP_BYTES = 90_000  # Room for five of the smallest segments.
-
 
 @pytest.fixture
 def full(root, clock):
@@ -34,47 +32,12 @@ def full(root, clock):
         yield journal, made
 
 
-def lost(root):
-    """Return how many events are told as lost, without what was delivered."""
-    return sum(
-        loss["events"] * (loss["reason"] != "delivered")
-        + sum(row["events"] for row in loss["carried"] if row["reason"] != "delivered")
-        for loss in JournalReader(root).losses()
-    )
-
-
-def present(root):
-    return sum(record.is_event for record in JournalReader(root).records())
-
-
-@contextmanager
-def dying_before_the_unlink():
-    with mock.patch.object(spool, "remove", side_effect=KeyboardInterrupt):
-        yield
-
-
-def die_once(journal, clock):
-    """Append until a loss record is written, and die before the file goes; return how many events were written."""
-    made = 0
-    with dying_before_the_unlink():
-        while True:
-            try:
-                made += len(fill(journal, clock, 1, 1))
-            except KeyboardInterrupt:
-                return made
-
-
 def told_and_standing(root):
     return next(
         path
         for path in sorted(info.path for info in JournalReader(root).segments())
         if os.path.basename(path)[17:49] in {segment.hex() for segment in told(root)}
     )
-
-
-def told(root):
-    reader = JournalReader(root)
-    return {loss["segment"] for group in reader.groups() for info in group for loss in reader._losses_of(info)}
 
 
 def test_what_a_death_left_is_finished_before_anything_is_packed(root, clock, full):
@@ -189,6 +152,42 @@ def test_a_migration_that_is_recovered_tells_no_loss_that_hosts_have_told_since(
     report = take(path, root, policy=small)
     assert report.already > 0
     assert present(root) + lost(root) == made + report.taken + report.already
+
+
+def test_a_migration_that_is_recovered_keeps_what_it_copied_out_of_a_file_that_still_stands(root, clock, tmp_path):
+    """A lane that rests names its last segment, so the record of that one is copied when what tells it goes."""
+    with squeezed(root, clock, CAP_BYTES) as journal:
+        made = len(fill(journal, clock, 1, 1)) + 1
+        other = Lane(root, 5, CAP_BYTES, os.urandom)
+        asked, _ = other.append((b"\xa1eeventax",), clock.now_ms, 0, sync=False)
+        other.acquire()
+        rotation.close_segment(other)
+        other.release()
+        other.close()
+        while asked not in told_by_the_oldest(root):
+            made += len(fill(journal, clock, 1, 1))
+        small = policy.Policy("local", source="test", cap_bytes=CAP_BYTES - 20_000)
+        path = queue(tmp_path / "q", [old_event(number, clock.now_ms - 5) for number in range(4)])
+        child = os.fork()
+        if not child:
+            take(path, root, policy=small, step=lambda name: name == "noted" and os.kill(os.getpid(), signal.SIGKILL))
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        report = take(path, root, policy=small)
+        made += report.taken + report.already
+        assert finish_evictions(root) == 2
+        assert present(root) + lost(root) == made
+
+
+def told_by_the_oldest(root):
+    reader = JournalReader(root)
+    oldest = min(os.listdir(os.path.join(root, "segments")), default="")
+    return [
+        loss["segment"]
+        for info in reader.segments()
+        if os.path.basename(info.path) == oldest
+        for loss in reader._losses_of(info)
+    ]
 
 
 def test_who_makes_room_looks_again_when_a_segment_was_closed_meanwhile(root, clock, full):

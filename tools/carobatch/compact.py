@@ -31,7 +31,7 @@ from carojournal.errors import DamagedData
 from carojournal.schema_registry import is_known_schema
 from carojournal.segment_file import read_file
 from carojournal.segments import list_segments
-from carojournal.unfinished import finish_evictions
+from carojournal.unfinished import Tellers, finish_evictions
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -147,8 +147,10 @@ def _read(info: "SegmentInfo", done: Compaction) -> "Sectioned | None":
 
 def _pack_spared(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Sectioned]]", done: Compaction) -> None:
     """Pack what of *batch* is still there: a copy of an evicted segment would be lost a second time."""
+    finish_evictions(root)  # What tells of one may be packed with it.
     with spared(root, [info.segment for info, _ in batch]):
-        here = [(info, found) for info, found in batch if is_there(info.path)]
+        told = Tellers(root).told(info.segment for info, _ in batch)
+        here = [(info, found) for info, found in batch if is_there(info.path) and info.segment not in told]
         if here:
             _pack(root, store, here, done)
 

@@ -12,6 +12,7 @@ from carobatch.sections import Sectioned, recheck_section
 from carobatch.spared import is_there, spared
 from carobatch.store import SECTIONS_MAX
 from carojournal.errors import DamagedData
+from carojournal.unfinished import Tellers, finish_evictions
 
 if TYPE_CHECKING:
     from carobatch.store import PackedStore
@@ -105,8 +106,10 @@ def _merge(store: "PackedStore", batch: "list[Inventory]", problems: Problems) -
     if len(batch) < 2 or not store.fits(sum(map(_size, batch))):
         return 0
     segments: list[bytes] = [row["segment"] for inventory in batch for row in inventory.sections]  # type: ignore[misc]
+    finish_evictions(store.root)
     with spared(store.root, segments):
-        here = [inventory for inventory in batch if is_there(inventory.path)]
+        told = Tellers(store.root).told(segments)
+        here = [one for one in batch if is_there(one.path) and told.isdisjoint(row["segment"] for row in one.sections)]
         return _merge_spared(store, here, problems) if len(here) > 1 else 0
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from carojournal.sent import OUTBOX
 from carojournal.spool import PATIENT_S, lock_room, unlock_room
+from carojournal.unfinished import Tellers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ NOTE = "spared.tmp"  # No intent: readers of the outbox pass over names that end
 def spared(root: str, segments: "Iterable[bytes]") -> "Iterator[None]":
     """Keep hosts from evicting *segments* (uuids) until this is left; the caller holds batch.lock.
 
-    Raises JournalBusy if somebody makes room for two seconds, OSError.
+    Raises JournalBusy if somebody makes room for too long, OSError.
     """
     folder = os.path.join(root, OUTBOX)
     path = os.path.join(folder, NOTE)
@@ -51,19 +52,18 @@ def spared(root: str, segments: "Iterable[bytes]") -> "Iterator[None]":
             os.unlink(path)
 
 
-def _wait(root: str) -> None:
-    """Return when everybody who makes room from now on sees what stands in outbox/.  Raises JournalBusy, OSError."""
-    unlock_room(lock_room(root, PATIENT_S))
-
-
-def still_there(root: str, records: "Sequence[Record]") -> "Sequence[Record]":
+def still_there(root: str, records: "Sequence[Record]", tellers: Tellers) -> "Sequence[Record]":
     """Return those of *records*, whose segments an intent in outbox/ names by now, that no host has evicted before.
 
-    What was evicted is recorded as lost; to send it all the same would count it twice.  Raises JournalBusy, OSError.
+    What was evicted is recorded as lost, also where a host died before the file was gone; to send it all the same would
+    count it twice.  Raises JournalBusy, OSError.
     """
-    _wait(root)
+    unlock_room(lock_room(root, PATIENT_S))  # Everybody who makes room from now on sees the intent.
     gone = {path for path in {record.path for record in records} if not is_there(path)}
-    return [record for record in records if record.path not in gone] if gone else records
+    told = tellers.told({record.segment for record in records})
+    if not gone and not told:
+        return records
+    return [record for record in records if record.path not in gone and record.segment not in told]
 
 
 def is_there(path: str) -> bool:

@@ -32,7 +32,7 @@ from carojournal.durable import write_file
 from carojournal.errors import JournalIOError
 from carojournal.identity import day_of
 from carojournal.reader import JournalReader
-from carojournal.unfinished import finish_evictions
+from carojournal.unfinished import Tellers, finish_evictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,6 +104,7 @@ class Upload:
         self.job = job
         self.outcome = Outcome()
         self._outbox = Outbox(job.root, job.cap_bytes // SENT_SHARE)
+        self._tellers = Tellers(job.root)
         self._done: deliveries.Accounted = {}
         self._reader = NotingReader(job.root)
         self._tries = timing.load_tries(job.root)
@@ -207,7 +208,7 @@ class Upload:
             made = request if one is batch else self.job.sink.render(one)
             self._check_consent()
             intent = self._outbox.write(one, made, self.job.sink, self._consent_ms, self.job.clock())
-            left = still_there(self.job.root, one.records)
+            left = still_there(self.job.root, one.records, self._tellers)
             if len(left) < len(one.records):
                 self._outbox.discard(intent)
                 waiting += [batch_of(left, one.day)] if left else []
@@ -302,7 +303,7 @@ class Upload:
         for batch, status in suspects:
             request = self.job.sink.render(batch)
             intent = self._outbox.write(batch, request, self.job.sink, self._consent_ms, self.job.clock())
-            if len(still_there(self.job.root, batch.records)) < len(batch.records):
+            if len(still_there(self.job.root, batch.records, self._tellers)) < len(batch.records):
                 self._outbox.discard(intent)  # Evicted meanwhile, and recorded as lost.
                 continue
             self._settle(intent, verdicts.Verdict(verdicts.ACCEPTED, refused=frozenset(intent.events())), status)
