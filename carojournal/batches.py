@@ -72,7 +72,8 @@ def append_timed(journal: "Journal", events: "Sequence[tuple[int, str, dict[str,
 def _now_ms(journal: "Journal") -> int:
     """Return the time, in UTC milliseconds, at which everything is as `Journal._refresh` leaves it."""
     now_ms = journal._clock() // 1_000_000
-    if not journal._from_ms <= now_ms < journal._until_ms or journal._pid != os.getpid():
+    in_time = journal._from_ms <= now_ms < journal._until_ms and journal._steady() < journal._stale_ns
+    if not in_time or journal._pid != os.getpid():
         journal._refresh(now_ms)
     return now_ms
 

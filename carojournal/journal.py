@@ -31,7 +31,6 @@ __all__ = ["Journal"]
 
 TIME_MS_MIN, TIME_MS_MAX = 1 << 40, 4_102_444_800_000  # As `stored` has them: no event that it would refuse.
 POLICY_CHECK_MS = 1_000  # One `stat` a second is not measurable; a second is soon enough for "off".
-GENERATIONS_MAX = redact.GENERATION_MAX
 _DAY_MS = 86_400_000
 _getpid = os.getpid  # As a name of this module: every append looks it up.
 _STARTS_GENERATION = "command_generated"
@@ -60,6 +59,7 @@ class Journal:
         self._given_run = run
         self._sync = durability == "each"
         self._clock = clock
+        self._steady = time.monotonic_ns if clock is time.time_ns else clock  # A clock may be set back behind an "off".
         self._random = random
         self._lock = _thread.allocate_lock()
         self._tally = _thread.allocate_lock()
@@ -80,7 +80,7 @@ class Journal:
         self._reasons: dict[str, int] = {}
         self._pending: dict[str, int] = {}
         self._resolve()
-        self._resolved_ms = clock() // 1_000_000
+        self._resolved_ms, self._stale_ns = clock() // 1_000_000, self._steady() + POLICY_CHECK_MS * 1_000_000
 
     @classmethod
     def open(  # noqa: PLR0913 - keyword-only, each with a default
@@ -170,7 +170,7 @@ class Journal:
 
     def new_generation(self) -> int:
         """Return the ordinal of a new generation of this run: 1, 2, 3 ..."""
-        self._generation = min(self._generation + 1, GENERATIONS_MAX)
+        self._generation = min(self._generation + 1, redact.GENERATION_MAX)
         return self._generation
 
     def record(self, event_type: str, /, **fields: object) -> bool:
@@ -198,7 +198,7 @@ class Journal:
     def _append_one(self, event_type: str, fields: "dict[str, object]") -> "tuple[bytes, int] | None":
         """Do what `batches.append_many` does, for one event: the hot path."""
         now_ms = self._clock() // 1_000_000
-        if not self._from_ms <= now_ms < self._until_ms or self._pid != _getpid():
+        if not self._from_ms <= now_ms < self._until_ms or self._steady() >= self._stale_ns or self._pid != _getpid():
             self._refresh(now_ms)
         found = redact.check(event_type, fields, self._policy.level)
         if type(found) is not redact.Accepted or found.refusals:
@@ -278,9 +278,9 @@ class Journal:
         if not TIME_MS_MIN <= now_ms < TIME_MS_MAX:
             raise carojournal.errors.ClockUnusable("the system's clock stands before November 2004 or after 2099")
         with self._lock:
-            if not 0 <= now_ms - self._resolved_ms < POLICY_CHECK_MS:
+            if not 0 <= now_ms - self._resolved_ms < POLICY_CHECK_MS or self._steady() >= self._stale_ns:
                 self._resolve()
-                self._resolved_ms = now_ms
+                self._resolved_ms, self._stale_ns = now_ms, self._steady() + POLICY_CHECK_MS * 1_000_000
             if not self._on:
                 raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
             today = self._session and now_ms // _DAY_MS == self._day
@@ -296,7 +296,7 @@ class Journal:
         if given is None:
             event = found.event
             if event == _STARTS_GENERATION:
-                if self._generation < GENERATIONS_MAX:
+                if self._generation < redact.GENERATION_MAX:
                     self._generation += 1
                 return self._generation
             return self._generation if event in _FOLLOWS_GENERATION else 0

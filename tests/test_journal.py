@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import time
 import uuid
 
 import pytest
@@ -121,6 +122,24 @@ def test_after_close_record_answers_false_and_append_raises(journal):
     assert not journal.record("session_start", **START)
     with pytest.raises(JournalClosed):
         journal.append("session_start", **START)
+
+
+def test_off_reaches_a_host_whose_clock_is_set_back(journal, root, monkeypatch, clock):
+    """It looks again when a second has passed, whatever the clock says: that may stand again where it looked last."""
+    steady_ns = 0
+    monkeypatch.setattr(journal, "_steady", lambda: steady_ns)
+    assert journal.record("session_start", **START)
+    monkeypatch.setenv("CARO_TELEMETRY_ENABLED", "0")
+    steady_ns = clock() + module.POLICY_CHECK_MS * 1_000_000
+    assert not journal.record("session_start", **START)
+    with pytest.raises(JournalOff):
+        journal.append("session_start", **START)
+    assert len(by_hand.events(root)) == 1
+
+
+def test_a_host_with_the_systems_clock_goes_by_one_that_nobody_sets(root):
+    with Journal.open(root) as opened:
+        assert opened._steady is time.monotonic_ns
 
 
 def test_off_reaches_a_running_host_within_a_second(journal, root, monkeypatch, clock):

@@ -92,7 +92,9 @@ class Accidents(World):
                         yield os.path.join(place, name)
 
     def _strike_whole(self, path: str, data: bytes, kind: str, at: int, size: int) -> None:
-        """Damage a file that is good or bad as a whole."""
+        """Damage a file that is good or bad as a whole; not twice: the same bit flipped again is the old one."""
+        if self.known.struck_files.get(path, (b"", False))[0] == data:
+            return
         if path.endswith(".zst"):
             for segment in {segment for segment, _ in self.known.events}:
                 if segment in data:  # The inventory names the segments of a packed file in plain bytes.

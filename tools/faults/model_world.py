@@ -63,7 +63,7 @@ class World:
     def __init__(self, place: str, seed: int, writers: int = 3) -> None:
         self.place, self.root = place, os.path.join(place, "journal")
         self.environ = {"HOME": os.path.join(place, "home"), "CAROJOURNAL_DIR": self.root}
-        self.now_ms = START_MS
+        self.now_ms, self.steady_ns = START_MS, 0
         self.random = random.Random(seed)
         self.known = Known()
         self.mode, self.consent_ms = "local", 0
@@ -95,7 +95,7 @@ class World:
         shutil.rmtree(self.place)
 
     def _open(self) -> Journal:
-        return Journal.open(
+        journal = Journal.open(
             self.root,
             level="detailed",
             environ=self.environ,
@@ -103,11 +103,15 @@ class World:
             clock=lambda: self.now_ms * 1_000_000,
             random=self.random.randbytes,
         )
+        journal._steady = lambda: self.steady_ns  # noqa: SLF001 - the clock that nobody sets back
+        journal._stale_ns = 0  # noqa: SLF001
+        return journal
 
     def tick(self, ms: int) -> None:
         """Let the clock step forward or back; it stays within years that are ours."""
         self.known.out_of_order |= ms < 0
         self.now_ms = min(max(self.now_ms + ms, 1 << 40), 4_000_000_000_000)
+        self.steady_ns += abs(ms) * 1_000_000
 
     def settle(self) -> None:
         """Give what the lanes hold the model's time: the system's clock is none of ours."""
