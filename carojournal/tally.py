@@ -4,6 +4,8 @@ The same class in another file, hence the look at its attributes: a first event 
 """
 # ruff: noqa: SLF001 - see above
 
+import os
+
 from carojournal import drops, redact
 from carojournal.errors import EventRefused, JournalOff
 
@@ -70,7 +72,17 @@ def _count(journal: "Journal", counts: "Mapping[str, int]") -> None:
         for key, more in counts.items():
             journal._reasons[key] = journal._reasons.get(key, 0) + more
             journal._pending[key] = journal._pending.get(key, 0) + more
-        # Not before the root has been looked at: a place that is not ours gets no file of ours.
-        if journal._checked:
+        # Not before the root has been looked at, now and not only at the first event: a place that is not ours gets no
+        # file of ours, and what is counted waits.
+        if journal._checked and _is_ours(journal.root):
             # At the end there is no later try, and nobody is waiting for a record.
             drops.add_counts(journal.root, journal._pending, drops.PATIENCE_S if journal._closed else 0)
+
+
+def _is_ours(root: str) -> bool:
+    """Tell whether *root* is as `journal.Journal._prepare` asks: a folder, ours, and not writable by others."""
+    try:
+        status = os.lstat(root)
+    except OSError:
+        return False
+    return status.st_mode & 0o170022 == 0o040000 and status.st_uid == os.geteuid()

@@ -147,3 +147,32 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path, monkeypatch):
             drops.create_drops(str(tmp_path))
     assert drops.add_counts(str(tmp_path), {"drop io": 1})
     assert (drops.read_counts(str(tmp_path))[0]["drop io"], drops.read_counts(str(tmp_path))[1]) == (1, 0)
+
+
+@pytest.mark.parametrize("place", ["a link", "writable by others", "a file", "nothing"])
+def test_what_is_counted_after_the_root_was_replaced_waits(root, journal, tmp_path, place):
+    """A host looked at the root once a second at most, and made `drops` wherever the path led by then."""
+    assert journal.record("session_end", session_duration_ms=1)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    os.rename(root, f"{root}-away")
+    if place == "a link":
+        os.symlink(foreign, root)
+    elif place == "writable by others":
+        os.mkdir(root)
+        os.chmod(root, 0o777)
+    elif place == "a file":
+        with open(root, "wb"):
+            pass
+    assert not journal.record("session_end")
+    assert list(foreign.iterdir()) == []
+    if place == "writable by others":
+        assert os.listdir(root) == []
+        os.rmdir(root)
+    elif place != "nothing":
+        os.unlink(root)
+    os.rename(f"{root}-away", root)
+    before = drops.read_counts(root)[0].get("refuse session_end session_duration_ms missing", 0)
+    assert before == 0
+    journal.close()
+    assert drops.read_counts(root)[0]["refuse session_end session_duration_ms missing"] == 1

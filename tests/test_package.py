@@ -171,14 +171,14 @@ def test_whatever_an_append_loads_a_fork_waits_for(tmp_path):
         "    kept += journal.record('command_generated', backend_used='ollama', inference_time_ms=number)\n"
         "journal.record('session_start', token='x'); journal.record('no such event')\n"
         "kept += journal.append_many([('session_end', {'session_duration_ms': 1})] * 3) is not None\n"
-        "os.rename(root, root + '-away'); os.symlink('/', root); journal.record('session_end')\n"
-        "journal.close(); watching = False\n"
-        "print(kept, sorted(set(bad)), 'zlib' in sys.modules, 'carojournal.held' in sys.modules)"
+        "os.rename(root, root + '-away'); os.mkdir(root + '-foreign'); os.symlink(root + '-foreign', root)\n"
+        "journal.record('session_end'); journal.close(); watching = False\n"
+        "print(kept, sorted(set(bad)), 'zlib' in sys.modules, 'carojournal.held' in sys.modules, os.listdir(root))"
     )
     home = tmp_path / "home"
     (home / ".config" / "caro").mkdir(parents=True)
     (home / ".config" / "caro" / "config.toml").write_text("[telemetry]\noffline_spool_max_mb = 1\n")
-    assert run(code, HERE, str(tmp_path / "j"), str(home)) == "14002 [] True True"
+    assert run(code, HERE, str(tmp_path / "j"), str(home)) == "14002 [] True True []"
 
 
 @pytest.mark.parametrize("body", [b"", b"\xe3junk", b"N"])
