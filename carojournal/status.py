@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carojournal import drops, policy, spool
+from carojournal.errors import UnsafeRoot
 from carojournal.events import LEVELS
 from carojournal.own_events import ALL_EVENTS
 from carojournal.place import has_journal
+from carojournal.root import check_root
 
 if TYPE_CHECKING:
     from carojournal.index_queries import Totals
@@ -66,7 +68,7 @@ class Status:
 
     `refusals` are (event, field, reason, count), `losses` maps a reason to (segments, events, bytes), `consent` is None
     without an answer, else (answer, whether it was given to the current text, UTC ms).  `notes` say what in
-    the configuration has no effect, a mistyped key above all.
+    the configuration has no effect, a mistyped key above all, and why hosts refuse the directory.
     """
 
     root: str
@@ -111,6 +113,8 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
         notes=settings.notes,
         consent=(consent.answer, consent.current, consent.at_ms) if consent else None,
     )
+    if found.mode != "off":
+        _add_doubt(status)
     if has_journal(root):
         _add_identity(status)
         _add_counters(status)
@@ -119,6 +123,17 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
         # Last, so that an index that was made just now is counted.
         status.used_bytes = sum(size for _, _, size in spool.usage(root))
     return status
+
+
+def _add_doubt(status: Status) -> None:
+    """Note what makes hosts refuse the directory: whoever only reads it goes on."""
+    try:
+        check_root(status.root)
+    except UnsafeRoot as error:
+        place = "the directory" if error.path == status.root else error.path
+        status.notes += (f"{place} {error.reason}: no event is kept",)
+    except OSError:
+        return  # Nothing is there, or `has_journal` says what is wrong with it.
 
 
 def _add_identity(status: Status) -> None:

@@ -171,6 +171,35 @@ def test_only_events_after_a_yes_may_be_sent(view, home, root, clock):
     assert root == found["journal"]
 
 
+@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize("what", ["writable", "a link"])
+def test_a_directory_that_hosts_refuse_is_noted(run, view, root, clock, made, what):
+    """Hosts dropped every event, and the only place to look at said nothing."""
+    if made:
+        fill(root, 20_000)
+    else:
+        os.makedirs(root, 0o700)
+    if what == "writable":
+        os.chmod(root, 0o777)
+        note = "the directory is writable by others (chmod go-w): no event is kept"
+    else:
+        os.rename(root, f"{root}-away")
+        os.symlink(f"{root}-away", root)
+        note = "the directory is a symbolic link: no event is kept"
+    with Journal.open(clock=clock, admin="/nonexistent") as journal:
+        assert not journal.record("session_end", session_duration_ms=1)
+    assert ("note", note) in rows(run("status")[1])
+    assert view()["notes"] == [note]
+
+
+def test_a_folder_that_leads_elsewhere_is_noted_and_off_needs_no_note(view, root, tmp_path, monkeypatch):
+    fill(root, 20_000)
+    os.symlink(tmp_path, os.path.join(root, "packed"))
+    assert view()["notes"] == [f"{root}/packed is a symbolic link: no event is kept"]
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    assert view()["notes"] == []
+
+
 def test_refusals_are_counted_by_event_field_and_reason_without_a_word_of_theirs(run, view, journal):
     journal.record("session_end", session_duration_ms="hunter2")
     journal.record("session_end", session_duration_ms="hunter2")
