@@ -69,6 +69,7 @@ class Status:
     `refusals` are (event, field, reason, count), `losses` maps a reason to (segments, events, bytes), `consent` is None
     without an answer, else (answer, whether it was given to the current text, UTC ms).  `notes` say what in
     the configuration has no effect, a mistyped key above all, and why hosts refuse the directory.
+    `quarantine` is (files, bytes) of what could not be packed or was refused by a receiver.
     """
 
     root: str
@@ -87,6 +88,7 @@ class Status:
     losses: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     counters_damaged_bytes: int = 0
     batches: Batches = field(default_factory=Batches)
+    quarantine: tuple[int, int] = (0, 0)
 
 
 def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None, admin: str | None = None) -> Status:
@@ -121,7 +123,10 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
         _add_batches(status, str(settings.value("wire_format")))
         status.kept, status.losses = _kept(root, may_write=found.mode != "off")
         # Last, so that an index that was made just now is counted.
-        status.used_bytes = sum(size for _, _, size in spool.usage(root))
+        used = spool.usage(root)
+        status.used_bytes = sum(size for _, _, size in used)
+        sizes = [size for folder, _, size in used if folder == "quarantine"]
+        status.quarantine = (len(sizes), sum(sizes))
     return status
 
 

@@ -12,8 +12,10 @@ from full_journals import by_hand, bytes_below, fill
 from terminals import on_terminal
 
 import carojournal
+from carobatch.cli import main as carobatch
 from carojournal import Journal, policy
 from carojournal.cli import main
+from carojournal.cli.output import bytes_text
 from carojournal.index import INDEX
 from carojournal.own_events import ALL_EVENTS
 from carojournal.status import gather
@@ -267,6 +269,29 @@ def test_damage_is_noted(run, root):
     assert found["places"] == 1
     assert 400 <= found["bytes"] < 1_500
     assert found["counter_bytes"] == 128
+
+
+def test_what_was_put_into_quarantine_is_shown(run, view, root, capfd):
+    """Once it is packed without its damaged part, a journal is whole again, and nothing else tells of that part."""
+    fill(root, 100_000)
+    assert ("quarantine", "none") in rows(run("status")[1])
+    assert view()["quarantine"] == {"files": 0, "bytes": 0}
+    close_lanes(root)
+    path = os.path.join(root, "segments", min(os.listdir(os.path.join(root, "segments"))))
+    with open(path, "r+b") as file:
+        file.seek(50_000)
+        file.write(b"\0" * 400)
+    assert carobatch(["compact"]) == 65
+    capfd.readouterr()
+    [name] = os.listdir(os.path.join(root, "quarantine"))
+    size = os.path.getsize(os.path.join(root, "quarantine", name))
+    assert view()["quarantine"] == {"files": 1, "bytes": size}
+    shown = dict(rows(run("status")[1]))
+    assert (shown["lost"], shown["damage"]) == ("none", "none known")
+    hint = "'carobatch list' says what is missing and why"
+    assert shown["quarantine"] == f"1 file, {bytes_text(size)}; {hint}"
+    assert carobatch(["list"]) == 0
+    assert "gap\t" in capfd.readouterr().out
 
 
 def test_batches_receipts_and_deletion_requests(run, view, root, journal):

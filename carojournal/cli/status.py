@@ -98,6 +98,7 @@ def _view(found: "Status") -> dict[str, object]:
             "torn_bytes": kept.torn_bytes if kept else 0,
             "counter_bytes": found.counters_damaged_bytes,
         },
+        "quarantine": {"files": found.quarantine[0], "bytes": found.quarantine[1]},
     }
 
 
@@ -200,4 +201,7 @@ def _trouble_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     if found.counters_damaged_bytes:
         damage.append(f"{bytes_text(found.counters_damaged_bytes)} of the counters")
     rows.append(("damage", ", ".join(damage) or "none known"))
+    files, size = found.quarantine
+    apart = f"{count_text(files, 'file')}, {bytes_text(size)}; 'carobatch list' says what is missing and why"
+    rows.append(("quarantine", apart if files else "none"))
     return rows
