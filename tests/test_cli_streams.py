@@ -92,6 +92,46 @@ def test_all_streams_closed(kept):
     assert run(kept, ("verify",)).returncode == 0  # None of that went into a file of the journal.
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:surrogateescape", "utf-8"])
+@pytest.mark.parametrize("program", ["carojournal", "carobatch"])
+def test_what_the_encoding_lacks_is_escaped(kept, program, encoding, unbuffered):
+    """It was a bug, 70: the encoding is the user's, the letters may be those of a path."""
+    far = f"{kept}-\u2026"
+    os.rename(kept, far)
+    done = subprocess.run(
+        [sys.executable, "-m", f"{program}.cli", *(["status"] if program == "carojournal" else ["verify", far])],
+        env={
+            "CAROJOURNAL_DIR": far,
+            "HOME": os.path.dirname(kept),
+            "PYTHONIOENCODING": encoding,
+            "PYTHONPATH": f"{HERE}:{HERE}/tools",
+            "PYTHONUNBUFFERED": unbuffered,
+        },
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0 if program == "carojournal" else 65, b"")
+    assert (far.encode() if encoding == "utf-8" else f"{kept}-\\u2026".encode()) in done.stdout
+
+
+def test_bytes_of_a_path_stay_what_they_are_where_the_encoding_has_them(kept, tmp_path):
+    """Without a locale, as under cron, a script reads the path of a bundle."""
+    home, tree = os.path.dirname(kept), f"{HERE}:{HERE}/tools"
+    done = subprocess.run(
+        [sys.executable, "-m", "carobatch.cli", "export", "-o", os.fsencode(tmp_path) + b"/\xff"],
+        env={
+            "CAROJOURNAL_DIR": kept,
+            "HOME": home,
+            "LC_ALL": "C",
+            "PYTHONPATH": tree,
+        },
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, os.fsencode(tmp_path) + b"/\xff\n")
+
+
 def test_a_file_that_is_not_there_is_named_as_other_programs_do(kept, tmp_path):
     done = run(kept, ("audit", f"{tmp_path}/absent"))
     assert (done.returncode, done.stderr) == (

@@ -183,6 +183,11 @@ def test_topics_are_titled_linked_and_complete(topic):
         assert other in TOPICS
 
 
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_terminal_has_the_letters_of_a_topic(topic):
+    assert read_topic(topic).isascii()
+
+
 def test_the_list_of_topics_is_the_folder():
     assert sorted(os.listdir(os.path.join(PACKAGE, "docs"))) == sorted(
         os.path.basename(TOPICS[topic]) for topic in OURS

@@ -1,4 +1,4 @@
-"""Standard input, output and error where they are closed, full or broken: one line and an exit code, also then.
+"""Standard input, output and error where they are closed, full, broken or lack letters: one line and an exit code.
 
 Python leaves `sys.stdout` None where a program is started without one, prints to standard output what was meant for a
 missing standard error, and complains in two lines of its own, with exit code 120, if the last flush fails.  With
@@ -35,12 +35,19 @@ def stand_in_for_closed() -> None:
 def buffered_output() -> "TextIO":
     """Return standard output with a buffer, as it is unless Python was told to do without.
 
-    Without one a short write loses its rest unnoticed, and an error does not tell that it is standard output's.
+    Without one a short write loses its rest unnoticed, and an error does not tell that it is standard output's.  What
+    its encoding lacks is escaped, as on standard error; Python would fail.
     """
     stream = sys.stdout
-    if not isinstance(getattr(stream, "buffer", None), io.RawIOBase):
-        return stream
-    return open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
+    errors = stream.errors
+    # In UTF-8 "surrogateescape" fails for no path, and hands over the bytes of its name.
+    if errors == "strict" or (errors == "surrogateescape" and stream.encoding.lower() not in ("utf-8", "utf8")):
+        errors = "backslashreplace"
+    if isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+        return open(stream.fileno(), "w", encoding=stream.encoding, errors=errors, closefd=False)
+    if isinstance(stream, io.TextIOWrapper) and errors != stream.errors:
+        stream.reconfigure(errors=errors)
+    return stream
 
 
 def write_output(text: str = "") -> None:
