@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from carojournal.config_edit import Changes
     from carojournal.settings import Settings
 
-__all__ = ["choose", "held_back", "is_chosen", "refuse_if_locked"]
+__all__ = ["choose", "held_back", "holds", "is_chosen", "refuse_if_locked"]
 
 
 def _changes(choice: str, now_ns: int) -> "Changes":
@@ -71,7 +71,17 @@ def refuse_if_locked(choice: str, settings: "Settings") -> None:
 
 def held_back(choice: str, environ: "Mapping[str, str]") -> str:
     """Return a sentence on what in the environment keeps the stored *choice* from holding now, or an empty text."""
+    mode, source = _limit(choice, environ)
+    return source and f"{source} still keeps it {mode}"
+
+
+def holds(choice: str, meaning: str, environ: "Mapping[str, str]") -> str:
+    """Return a line on what holds now that *choice* is stored: its *meaning*, unless the environment keeps it back."""
+    mode, source = _limit(choice, environ)
+    return f"{choice} is stored, but {mode} holds: {source}" if source else f"{choice}: {meaning}"
+
+
+def _limit(choice: str, environ: "Mapping[str, str]") -> tuple[str, str]:
+    """Return (mode, variable) of what keeps *choice* from holding; the variable is empty where nothing does."""
     mode, _level, source = environment_limits(environ)
-    if MODES.index(mode) >= MODES.index(choice):
-        return ""
-    return f"{source} still keeps it {mode}"
+    return (mode, source) if MODES.index(mode) < MODES.index(choice) else (choice, "")

@@ -132,14 +132,18 @@ def test_local_keeps_and_never_sends(run, place):
     ("verb", "variable", "value", "remark"),
     [
         ("on", "DO_NOT_TRACK", "1", "DO_NOT_TRACK still keeps it off"),
+        ("on", "CARO_TELEMETRY", "off", "CARO_TELEMETRY still keeps it off"),
+        ("on", "CARO_TELEMETRY", "local", "CARO_TELEMETRY still keeps it local"),
+        ("local", "DO_NOT_TRACK", "1", "DO_NOT_TRACK still keeps it off"),
         ("on", "CARO_TELEMETRY_AIR_GAPPED", "1", "CARO_TELEMETRY_AIR_GAPPED still keeps it local"),
         ("local", "CARO_TELEMETRY_ENABLED", "0", "CARO_TELEMETRY_ENABLED still keeps it off"),
     ],
 )
 def test_a_variable_that_keeps_it_narrower_is_named(run, monkeypatch, verb, variable, value, remark):
     monkeypatch.setenv(variable, value)
-    code, _, err = run(verb, *(["--yes"] if verb == "on" else []))
+    code, out, err = run(verb, *(["--yes"] if verb == "on" else []))
     assert (code, remark in err) == (0, True)
+    assert out == f"{verb} is stored, but {remark.split()[-1]} holds: {variable}\n"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import os
 import time
 
-from carojournal.choices import choose, held_back, is_chosen, refuse_if_locked
+from carojournal.choices import choose, held_back, holds, is_chosen, refuse_if_locked
 from carojournal.cli.output import say
 from carojournal.config import load_for
 
@@ -19,7 +19,7 @@ def local() -> int:
     refuse_if_locked("local", settings)
     if not is_chosen("local", settings):
         choose("local", settings, time.time_ns())
-    print("local: events are kept and never sent")
+    print(holds("local", "events are kept and never sent", os.environ))
     note = held_back("local", os.environ)
     if note:
         say(note)

@@ -5,7 +5,7 @@ import sys
 import time
 
 from carojournal import asking
-from carojournal.choices import choose, held_back, is_chosen, refuse_if_locked
+from carojournal.choices import choose, held_back, holds, is_chosen, refuse_if_locked
 from carojournal.cli.output import say
 from carojournal.config import load_for
 from carojournal.consent import TIMEOUT_S
@@ -32,7 +32,7 @@ def on(*, yes: bool = False) -> int:
             if asking.ask(f"{PROMPT}{QUESTION}", descriptor, sys.stderr, TIMEOUT_S) != "yes":
                 raise ConsentError("no yes was given; nothing was changed")
         choose("on", settings, time.time_ns())
-    print("on: events are kept and sent")
+    print(holds("on", "events are kept and sent", os.environ))
     note = held_back("on", os.environ)
     if note:
         say(note)
