@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carojournal.journal import Journal
 
-__all__ = ["continue_run", "issue_run", "ordinal_of"]
+__all__ = ["continue_run", "generation_reason", "issue_run", "ordinal_of"]
 
 
 def issue_run(journal: "Journal") -> str:
@@ -42,15 +42,22 @@ def ordinal_of(journal: "Journal", event: str, given: object) -> int:
     if type(given) is int and 0 < given <= GENERATION_MAX:
         journal._generation = max(journal._generation, given)
         return given
-    digits = _uuid_digits(given)
-    if not digits or journal._given_run is not None:
-        # Another process of this run cannot know which ordinal this one chose: only ordinals span processes.
-        reason = "range" if type(given) is int else "foreign_id"
+    reason = generation_reason(journal, given)
+    if reason:
         carojournal.tally.count_refusals(journal, ((event, "generation", reason),))
         return 0
+    digits = _uuid_digits(given)
     if digits not in journal._generations and len(journal._generations) < GENERATION_MAX:
         journal._generations[digits] = journal.new_generation()
     return journal._generations.get(digits, 0)
+
+
+def generation_reason(journal: "Journal", given: object) -> str:
+    """Return why *given* is left out as a generation, empty where it is not."""
+    if type(given) is int:
+        return "" if 0 < given <= GENERATION_MAX else "range"
+    # Another process of this run cannot know which ordinal this one chose: only ordinals span processes.
+    return "" if journal._given_run is None and _uuid_digits(given) else "foreign_id"
 
 
 def _uuid_digits(given: object) -> str:

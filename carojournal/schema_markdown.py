@@ -4,6 +4,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from carojournal import error_codes, events, grammars, own_events, schema_docs
+from carojournal.redact import GENERATION_MAX
 from carojournal.refusal import REASONS
 from carojournal.schema_json import int_ranges
 from carojournal.shape import TEXT_BYTES_MAX
@@ -102,7 +103,9 @@ def _recorder() -> str:
         "## What the recorder adds to every event\n\n"
         + _table(("key", "stored as", "what it is", "why"), rows)
         + f"\nKeys that belong to the recorder: {ignored}. {schema_docs.IGNORED_DOCS}"
-        + " `generation_id` may be any id of the caller's; it is replaced by the ordinal `generation` and not stored.\n"
+        + f" `generation`, or `generation_id`, is an ordinal from 1 to {GENERATION_MAX} or a UUID of the caller's,"
+        + " which is replaced by an ordinal and not stored. Any other is left out and counted: `range` where it is a"
+        + " whole number, else `foreign_id`, as is a UUID in a run that several processes share.\n"
     )
 
 

@@ -222,6 +222,27 @@ def test_a_run_that_was_not_issued_is_refused_once_and_not_echoed(root, run_id, 
     assert not os.path.exists(os.path.join(root, "lanes", "0.seg"))
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [("0", "range"), ("-1", "range"), ("10000", "range"), ("xyz", "foreign_id"), ("7", ""), ("ab" * 16, "")],
+)
+def test_a_generation_that_is_left_out_is_said_and_counted(root, given, reason):
+    done = run("--event", "command_executed", "execution_mode=auto_confirm", f"generation={given}")
+    said = f"carojournal: event 1: kept, but command_executed.generation: {reason}\ncarojournal: {HINT}\n"
+    assert (done.returncode, done.stderr.decode()) == (0, said if reason else "")
+    assert [event.get("generation") for event in stored(root)] == [None if reason else 7 if given == "7" else 1]
+    counts = {key: count for key, count in drops.read_counts(root)[0].items() if count}
+    assert counts == ({f"refuse command_executed generation {reason}": 1} if reason else {})
+
+
+def test_a_uuid_is_no_generation_of_a_run_of_several_processes(root):
+    shared = run("--new-run").stdout.decode().strip()
+    line = b'{"event": "command_executed", "execution_mode": "auto_confirm", "generation_id": "%s"}\n' % (b"ab" * 16)
+    done = run("--run", shared, stdin=line)
+    assert b"line 1: kept, but command_executed.generation: foreign_id\n" in done.stderr
+    assert len(stored(root)) == 1
+
+
 def test_an_empty_run_means_none(root):
     assert run("--run", "", *START).returncode == 0
     assert len(stored(root)) == 1

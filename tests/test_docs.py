@@ -183,6 +183,13 @@ def test_topics_are_titled_linked_and_complete(topic):
         assert other in TOPICS
 
 
+def test_the_dictionary_says_which_generations_are_kept():
+    """It said that any id of the caller's will do; `test_journal` has what is left out."""
+    [line] = [line for line in read_topic("events").splitlines() if "`generation_id`" in line]
+    assert "an ordinal from 1 to 9999 or a UUID" in line
+    assert "any id" not in line
+
+
 @pytest.mark.parametrize("topic", TOPICS)
 def test_every_terminal_has_the_letters_of_a_topic(topic):
     assert read_topic(topic).isascii()

@@ -92,9 +92,13 @@ def _keep(journal: Journal, outcome: _Outcome, events: "Iterable[tuple[str, _Eve
         found = redact.check(event_type, fields, journal.policy.level)
         if found is None:
             continue
+        refusals = found.refusals
         accepted = type(found) is redact.Accepted
-        if found.refusals:
-            reasons = "; ".join(f"{event}.{field}: {reason}" for event, field, reason in found.refusals)
+        if type(found) is redact.Accepted and found.generation is not None:
+            reason = carojournal.runs.generation_reason(journal, found.generation)
+            refusals += ((found.event, "generation", reason),) if reason else ()
+        if refusals:
+            reasons = "; ".join(f"{event}.{field}: {reason}" for event, field, reason in refusals)
             outcome.report(f"{place}: kept, but {reasons}" if accepted else f"{place}: {reasons}")
         (good if accepted else bad).append((event_type, fields))
     if good:
