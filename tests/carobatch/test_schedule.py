@@ -167,6 +167,21 @@ def test_print_changes_nothing_and_names_the_command(home, system, capsys):
     assert os.listdir(home) == []
 
 
+@pytest.mark.parametrize("system", schedule.SYSTEMS)
+@pytest.mark.parametrize("name", ["a\n* * * * * other", "a\x7f", "a\x85", "a\udcff"])
+def test_a_directory_that_no_entry_can_name_is_refused(home, monkeypatch, capsys, system, name):
+    """A newline made two lines of a crontab's one, and a setting of its own in a unit."""
+    folder = os.path.join(home, name)
+    for action in ("print", "install", "status"):
+        assert carobatch(["schedule", action, system, "--dir", folder]) == 64
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "a control character in its name" in err
+    monkeypatch.setenv("CAROJOURNAL_DIR", folder)
+    assert carobatch(["schedule", "print", system]) == 64
+    assert os.listdir(home) == []
+
+
 def test_status_and_wrong_words(home, capsys):
     assert carobatch(["schedule", "status", "systemd"]) == 69
     assert capsys.readouterr().out == "not installed\n"

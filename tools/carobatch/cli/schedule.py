@@ -1,10 +1,12 @@
 """`carobatch schedule`: have cron, launchd or systemd call `carobatch run` every hour."""
 
 import os
+import unicodedata
 
 from carobatch.cli.common import DIR_OPTION, journal_root
 from carobatch.schedule import SYSTEMS
 from carojournal import deletion
+from carojournal.errors import UsageError
 
 __all__ = ["OPTIONS", "schedule"]
 
@@ -27,6 +29,9 @@ def schedule(action: str, system: str, *, dir: str | None = None) -> int:  # noq
     from carojournal.cli.exits import UNAVAILABLE
 
     root = journal_root(dir)
+    # A newline in it would end a crontab's line or a unit's setting, and begin another.
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in root):
+        raise UsageError("the directory has a control character in its name, or bytes that are no UTF-8")
     identity = deletion.read_identity(root)
     minute = splay_ms(identity.journal if identity else os.fsencode(root), HOUR_MS) // 60_000
     named = dir is not None or bool(os.environ.get("CAROJOURNAL_DIR"))
