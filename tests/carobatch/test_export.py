@@ -195,6 +195,18 @@ def test_a_damaged_packed_file_is_left_out_said_and_no_success(filled, root, clo
     assert [row["reason"] for row in found["missing"]] == ["damaged"]
 
 
+def test_a_bundle_is_no_output_for_a_pipe(filled, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = os.listdir(tmp_path)
+    assert main(["export", "-o", "-"]) == 64
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--format json" in err
+    assert os.listdir(tmp_path) == before
+    assert main(["export", "-o", "-", "--format", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["events"]) == len(filled)
+
+
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("verb", [["export", "-o"], ["compact", "--idle", "0", "--dir"]])
 def test_what_went_into_quarantine_on_the_way_is_said(verb, root, tmp_path, capsys):

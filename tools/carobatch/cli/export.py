@@ -69,6 +69,8 @@ def export(
         if split or sign or encrypt:
             raise UsageError("--split, --sign and --encrypt are for bundles")
         return _plain(root, output, format, window, now_ms)
+    if output == "-":
+        raise UsageError("a bundle needs a place: name a folder or a file with -o, or say --format json")
     # A bundle is made of packed files and noted in the ledger, both below the root; json and ndjson need neither.
     refuse_off(root)
     if not is_made(root):
