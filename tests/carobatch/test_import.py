@@ -61,6 +61,17 @@ def test_every_event_arrives_once_however_often_it_is_imported(bundle, into, fil
     assert held(into) == filled
 
 
+@pytest.mark.parametrize("option", ["--into", "--receipts"])
+def test_an_empty_place_is_refused(bundle, home, tmp_path, capsys, option):
+    """An unset variable of a script would have taken the events to the default place."""
+    before = sorted(tmp_path.rglob("*"))
+    for words in ([option, ""], [f"{option}="]):
+        assert main(["import", bundle, *words]) == 64
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"carobatch: {option} is empty: leave it out, or name a folder\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_slices_overlap_and_arrive_in_any_order(filled, into, clock, tmp_path, capsys):
     times = [clock.now_ms - days * DAY_MS - 10_000 for days in (3, 2, 1)]
     bundles = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import count_text, escape, say
+from carojournal.errors import UsageError
 
 if TYPE_CHECKING:
     from carobatch.importer import Imported
@@ -26,8 +27,8 @@ OPTIONS = {
 
 def import_(
     *bundles: str,
-    into: str = "",
-    receipts: str = "",
+    into: str | None = None,
+    receipts: str | None = None,
     allowed_signers: str = "",
     identity: str = "",
     sign: str = "",
@@ -42,6 +43,9 @@ def import_(
     from carobatch.importer import import_bundle
     from carobatch.sshsig import load_signer, read_allowed_signers
 
+    for option, given in (("--into", into), ("--receipts", receipts)):
+        if given == "":
+            raise UsageError(f"{option} is empty: leave it out, or name a folder")
     allowed = read_allowed_signers(allowed_signers) if allowed_signers else None
     signer = load_signer(sign) if sign else None
     into = os.path.abspath(into) if into else os.path.join(os.path.dirname(policy.journal_root(os.environ)), "imported")
