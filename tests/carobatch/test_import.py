@@ -305,6 +305,8 @@ def test_list_names_bundles_receipts_and_bundles_that_never_came(filled, into, r
     assert [row["bundle"] for row in rows if row["kind"] == "gap"] == [2]
     assert main(["list", "bundles"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["list", "bundles", "bundles"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
     assert main(["list", "nonsense"]) == 64
     assert main(["status"]) == 0
 

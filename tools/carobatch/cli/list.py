@@ -24,7 +24,7 @@ def list_(*kinds: str, dir: str | None = None, json: bool = False) -> int:  # no
         raise UsageError(f"a kind is one of {', '.join(_KINDS)}")
     root = journal_root(dir)
     rows: list[dict[str, object]] = []
-    for kind in kinds or _KINDS:
+    for kind in dict.fromkeys(kinds or _KINDS):
         if not is_made(root):
             break
         if kind == "bundles":
