@@ -141,6 +141,56 @@ def test_every_variable_does_what_the_table_says(variable, value, mode, level):
     assert policy.environment_limits({variable: value})[:2] == (mode, 2 if level is None else level)
 
 
+@pytest.mark.parametrize(
+    ("choice", "back", "after"),
+    [
+        ("config set enabled false", "config set enabled true", ("off", "on")),
+        ("config set air_gapped true", "config set air_gapped false", ("local", "on")),
+        ("off", "config set enabled true", ("off", "local")),
+        ("local", "config set air_gapped false", ("local", "local")),
+    ],
+)
+def test_what_takes_a_yes_back_is_what_the_table_says(home, monkeypatch, choice, back, after):
+    monkeypatch.setattr(policy, "admin_file", lambda *_: f"{home}/admin.toml")
+    table = [line for line in read_topic("off").splitlines() if line.startswith(f"| `carojournal {choice}` |")]
+    assert ("leaves a yes as it is" in table[0]) is (after[1] == "on")
+
+    def mode(*words):
+        assert cli.main(list(words)) == 0
+        return policy.resolve(f"{home}/journal", channel="ga", environ=os.environ).mode
+
+    assert mode("on", "--yes") == "on"
+    assert (mode(*choice.split()), mode(*back.split())) == after
+    assert mode("off") == "off"
+    assert mode("config", "unset", "enabled") == "off"
+    # Nobody has chosen, and a general release asks nobody: "does not turn anything on".
+    assert mode("config", "set", "air_gapped", "true") == "off"
+
+
+def test_what_a_bundle_can_have_more_is_an_extra_that_there_is():
+    with open(os.path.join(REPOSITORY, "pyproject.toml"), "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    for topic in ("README", "air-gapped"):
+        [named] = [line for line in code(texts()[topic]) if line.startswith("pip install '.[s")]
+        assert set(re.findall("[a-z]+", named.partition("[")[2])) == {"sign", "encrypt"} <= set(extras)
+
+
+def test_a_directory_that_was_there_keeps_its_mode_as_the_text_says(root, clock):
+    os.makedirs(root)
+    os.chmod(root, 0o755)
+    with Journal.open(clock=clock, admin="/nonexistent") as journal:
+        assert journal.record("session_end", session_duration_ms=1)
+    assert os.stat(root).st_mode & 0o777 == 0o755
+    assert "one that was there before keeps its mode" in " ".join(read_topic("files").split())
+
+
+def test_every_text_says_that_the_identity_is_not_counted(capsys):
+    """`test_cli_inspect` has that it is not."""
+    assert cli.main(["inspect", "--help"]) == 0
+    for text in (capsys.readouterr().out, read_topic("files"), texts()["README"]):
+        assert "all files but the identity" in " ".join(text.split()).lower()
+
+
 def test_no_variable_is_missing_or_made_up():
     pattern = r"\b(?:CARO_[A-Z_]+[A-Z]|CAROJOURNAL_[A-Z]+|DO_NOT_TRACK)\b"
     with open(os.path.join(PACKAGE, "policy.py"), encoding="utf-8") as file:

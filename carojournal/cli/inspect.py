@@ -55,7 +55,7 @@ OPTIONS = {
         "help": "go on where FILE says (new or empty: from the start), and write there where this ended",
     },
     "show_cursor": {"flags": ("--show-cursor",), "help": "print the cursor at the end"},
-    "disk_usage": {"flags": ("--disk-usage",), "help": "print what the journal takes on the disk, and nothing else"},
+    "disk_usage": {"flags": ("--disk-usage",), "help": "print what all files but the identity take on the disk"},
     "no_index": {"flags": ("--no-index",), "help": "read the segments themselves, and make no index"},
 }
 
