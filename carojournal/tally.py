@@ -6,7 +6,8 @@ The same class in another file, hence the look at its attributes: a first event 
 
 import os
 
-from carojournal import drops, redact
+from carojournal import redact
+from carojournal.drops import PATIENCE_S, add_counts, drop_reason
 from carojournal.errors import EventRefused, JournalOff
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ def count_failure(journal: "Journal", error: Exception, events: int) -> None:
     if isinstance(error, EventRefused):
         journal._counts["refused"] += 1
     elif not isinstance(error, JournalOff):
-        count(journal, {f"drop {drops.drop_reason(error)}": events}, 0)
+        count(journal, {f"drop {drop_reason(error)}": events}, 0)
 
 
 def count(journal: "Journal", counts: "Mapping[str, int]", refused: int) -> None:
@@ -76,7 +77,7 @@ def _count(journal: "Journal", counts: "Mapping[str, int]") -> None:
         # file of ours, and what is counted waits.
         if journal._checked and _is_ours(journal.root):
             # At the end there is no later try, and nobody is waiting for a record.
-            drops.add_counts(journal.root, journal._pending, drops.PATIENCE_S if journal._closed else 0)
+            add_counts(journal.root, journal._pending, PATIENCE_S if journal._closed else 0)
 
 
 def _is_ours(root: str) -> bool:
