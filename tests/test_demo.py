@@ -282,6 +282,27 @@ def test_a_signal_leaves_nothing_behind(home, temporary, number, code, shown):
     assert os.listdir(home) == os.listdir(temporary) == []
 
 
+def test_a_signal_that_comes_during_a_finalizer_ends_it_as_well():
+    """Python passes over what is raised there."""
+    code = """
+import os, signal
+from carojournal.cli.demo import _ended_by_signals
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(100):
+            pass
+
+with _ended_by_signals():
+    Finalized()
+    print("cleaned up", flush=True)
+print("not here")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "cleaned up\n", "")
+
+
 def test_a_hangup_that_is_ignored_stays_ignored(temporary):
     process = started(temporary, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     wait_for_journal(process, temporary)

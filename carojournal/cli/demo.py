@@ -66,33 +66,41 @@ def demo(*, dir: str | None = None, keep: bool = False) -> int:  # noqa: A002 - 
 
 
 class _Signalled(BaseException):
-    """A signal that ends the demo; its number is the argument."""
+    """A signal that ends the demo."""
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block as an error would, so that it cleans up, and the process then.
 
-    What is ignored (nohup) stays so; SIGINT is Python's KeyboardInterrupt already.
+    What is ignored (nohup) stays so; SIGINT is Python's KeyboardInterrupt already.  Where Python passes over what is
+    raised, as in a finalizer, the block goes on, and the process ends after it.
     """
     caught = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    came: list[int] = []
+    report = sys.unraisablehook
 
     def end(number: int, _frame: object) -> None:
         for one in caught:
             signal.signal(one, signal.SIG_IGN)  # A second one must not interrupt the cleaning up.
-        raise _Signalled(number)
+        came.append(number)
+        raise _Signalled
 
+    def passed_over(what: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(what.exc_value, _Signalled):
+            report(what)
+
+    sys.unraisablehook = passed_over
     for one in caught:
         signal.signal(one, end)
     try:
         yield
-    except _Signalled as signalled:
-        [number] = signalled.args
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)  # Who waits for us sees what we died of.
     finally:
+        sys.unraisablehook = report
         for one in caught:
             signal.signal(one, signal.SIG_DFL)
+        for number in came:
+            os.kill(os.getpid(), number)  # Who waits for us sees what we died of.
 
 
 def _mode() -> tuple[str, str]:
