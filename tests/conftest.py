@@ -6,9 +6,10 @@ import signal
 
 import one_of_each
 import pytest
-from carobatch_journals import bounded
+from carobatch_journals import bounded, fill, squeezed
 from hypothesis import HealthCheck, settings
 from small_journals import CAP
+from told_losses import CAP_BYTES, lost
 
 from bench.workload import FIELDS as GENERATED
 from carojournal import Journal, policy
@@ -71,6 +72,15 @@ def narrow(home, clock, monkeypatch):
     monkeypatch.setattr(policy, "resolve", bounded(CAP))
     with Journal.open(clock=clock, admin="/nonexistent") as opened:
         yield opened
+
+
+@pytest.fixture
+def telling(root, clock):
+    """A journal whose segments tell of losses; returns (its writer, how many events were acknowledged)."""
+    with squeezed(root, clock, CAP_BYTES) as journal:
+        made = len(fill(journal, clock, 900, 1))
+        assert lost(root)
+        yield journal, made
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ from carojournal.reader import JournalReader
 from carojournal.unfinished import finish_evictions
 
 
-@pytest.fixture
-def full(root, clock):
-    """A journal that has evicted; returns (its writer, how many events were acknowledged)."""
-    with squeezed(root, clock, CAP_BYTES) as journal:
-        made = len(fill(journal, clock, 900, 1))
-        assert lost(root)
-        yield journal, made
+def die_migrating(path, root, bound):
+    """Migrate what is at *path* in a process that is killed between its ledger and its file."""
+    child = os.fork()
+    if not child:
+        take(path, root, policy=bound, step=lambda name: name == "noted" and os.kill(os.getpid(), signal.SIGKILL))
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
 def told_and_standing(root):
@@ -40,8 +40,8 @@ def told_and_standing(root):
     )
 
 
-def test_what_a_death_left_is_finished_before_anything_is_packed(root, clock, full):
-    journal, made = full
+def test_what_a_death_left_is_finished_before_anything_is_packed(root, clock, telling):
+    journal, made = telling
     made += die_once(journal, clock)
     assert present(root) + lost(root) == made, "as long as it stands, nothing of it is lost"
     segment = bytes.fromhex(os.path.basename(told_and_standing(root))[17:49])
@@ -50,8 +50,8 @@ def test_what_a_death_left_is_finished_before_anything_is_packed(root, clock, fu
     assert present(root) + lost(root) == made
 
 
-def test_a_batch_under_way_keeps_what_a_death_left(root, clock, full):
-    journal, _ = full
+def test_a_batch_under_way_keeps_what_a_death_left(root, clock, telling):
+    journal, _ = telling
     die_once(journal, clock)
     path = told_and_standing(root)
     os.makedirs(os.path.join(root, "outbox"))
@@ -63,9 +63,9 @@ def test_a_batch_under_way_keeps_what_a_death_left(root, clock, full):
     assert finish_evictions(root) == 0
 
 
-def test_what_an_import_tells_of_its_source_is_nothing_unfinished_here(root, clock, full, tmp_path):
+def test_what_an_import_tells_of_its_source_is_nothing_unfinished_here(root, clock, telling, tmp_path):
     """The source exports a segment, evicts it later, and exports the loss: whoever imports both keeps the segment."""
-    journal, _ = full
+    journal, _ = telling
     die_once(journal, clock)
     kept = told_and_standing(root)
     there = str(tmp_path / "there")
@@ -86,9 +86,9 @@ def test_what_an_import_tells_of_its_source_is_nothing_unfinished_here(root, clo
     assert present(there) == before == present(root)
 
 
-def test_a_temporary_file_tells_nothing(root, clock, full):
+def test_a_temporary_file_tells_nothing(root, clock, telling):
     """As a migration leaves it that was killed before it was noted: the next one removes it."""
-    journal, _ = full
+    journal, _ = telling
     die_once(journal, clock)
     teller = next(
         info.path
@@ -100,14 +100,14 @@ def test_a_temporary_file_tells_nothing(root, clock, full):
     assert finish_evictions(root) == 0
 
 
-def test_a_file_of_which_only_itself_tells_is_not_unfinished(root, full):
+def test_a_file_of_which_only_itself_tells_is_not_unfinished(root, telling):
     before = present(root)
     assert finish_evictions(root) == 0
     assert present(root) == before
 
 
-def test_what_a_death_left_is_cleared_once(root, clock, full, tmp_path, monkeypatch):
-    journal, made = full
+def test_what_a_death_left_is_cleared_once(root, clock, telling, tmp_path, monkeypatch):
+    journal, made = telling
     made += die_once(journal, clock)
     made += len(fill(journal, clock, 1, 1))
     monkeypatch.setenv("CAROJOURNAL_DIR", root)
@@ -115,9 +115,9 @@ def test_what_a_death_left_is_cleared_once(root, clock, full, tmp_path, monkeypa
     assert present(root) + lost(root) == made
 
 
-def test_losses_of_reclaimed_files_are_spared_until_those_are_gone(root, clock, full, monkeypatch):
+def test_losses_of_reclaimed_files_are_spared_until_those_are_gone(root, clock, telling, monkeypatch):
     """Else a host could evict them, and leave what they tell to the files that are about to go."""
-    journal, made = full
+    journal, made = telling
     reader = JournalReader(root)
     first = next(info for info in reader.segments() if list(reader._losses_of(info)))
     runs = [record.seq for record in reader.of_segment(first) if record.is_event]
@@ -138,15 +138,11 @@ def test_losses_of_reclaimed_files_are_spared_until_those_are_gone(root, clock, 
     assert present(root) + lost(root) + len(runs) == made + 150
 
 
-def test_a_migration_that_is_recovered_tells_no_loss_that_hosts_have_told_since(root, clock, full, tmp_path):
-    journal, made = full
+def test_a_migration_that_is_recovered_tells_no_loss_that_hosts_have_told_since(root, clock, telling, tmp_path):
+    journal, made = telling
     small = policy.Policy("local", source="test", cap_bytes=CAP_BYTES - 20_000)  # So that it evicts.
     path = queue(tmp_path / "q", [old_event(number, clock.now_ms - 5) for number in range(20)])
-    child = os.fork()
-    if not child:
-        take(path, root, policy=small, step=lambda name: name == "noted" and os.kill(os.getpid(), signal.SIGKILL))
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    die_migrating(path, root, small)
     made += len(fill(journal, clock, 900, 1))
     assert present(root) + lost(root) == made
     report = take(path, root, policy=small)
@@ -168,11 +164,7 @@ def test_a_migration_that_is_recovered_keeps_what_it_copied_out_of_a_file_that_s
             made += len(fill(journal, clock, 1, 1))
         small = policy.Policy("local", source="test", cap_bytes=CAP_BYTES - 20_000)
         path = queue(tmp_path / "q", [old_event(number, clock.now_ms - 5) for number in range(4)])
-        child = os.fork()
-        if not child:
-            take(path, root, policy=small, step=lambda name: name == "noted" and os.kill(os.getpid(), signal.SIGKILL))
-            os._exit(1)
-        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        die_migrating(path, root, small)
         report = take(path, root, policy=small)
         made += report.taken + report.already
         assert finish_evictions(root) == 2
@@ -190,7 +182,7 @@ def told_by_the_oldest(root):
     ]
 
 
-def test_who_makes_room_looks_again_when_a_segment_was_closed_meanwhile(root, clock, full):
+def test_who_makes_room_looks_again_when_a_segment_was_closed_meanwhile(root, clock, telling):
     """What it tells would otherwise be in none of the files that were looked at."""
     other, looks = Lane(root, 5, CAP_BYTES, os.urandom), []
     assert other.append((b"\xa1eeventax",), clock.now_ms, 0, sync=False)
@@ -214,7 +206,7 @@ def test_who_makes_room_looks_again_when_a_segment_was_closed_meanwhile(root, cl
     other.close()
 
 
-def test_receipts_that_are_folded_while_they_are_read_are_read_again(root, full, monkeypatch):
+def test_receipts_that_are_folded_while_they_are_read_are_read_again(root, telling, monkeypatch):
     folder = os.path.join(root, "receipts")
     os.makedirs(folder)
     segment = JournalReader(root).segments()[0].segment
@@ -234,7 +226,7 @@ def test_receipts_that_are_folded_while_they_are_read_are_read_again(root, full,
     assert delivered.Delivered(root).count(segment, 1, 9) == 2
 
 
-def test_a_copy_that_a_batch_under_way_names_stays(root, full):
+def test_a_copy_that_a_batch_under_way_names_stays(root, telling):
     """As a killed compaction leaves it: the same segment in two files."""
     oldest = min(os.listdir(os.path.join(root, "segments")))
     segment = bytes.fromhex(oldest[17:49])

@@ -21,15 +21,6 @@ from carojournal.reader import JournalReader
 from carojournal.status import losses_by_reason
 
 
-@pytest.fixture
-def full(root, clock):
-    """A journal whose segments tell of losses; returns (its writer, how many events were acknowledged)."""
-    with squeezed(root, clock, CAP_BYTES) as journal:
-        made = len(fill(journal, clock, 900, 1))
-        assert lost(root)
-        yield journal, made
-
-
 def pack_and_bring_back(root, clock, tmp_path):
     """Pack every closed segment, and undo their removal: the packed file was synced before the power went, that not."""
     shutil.copytree(os.path.join(root, "segments"), tmp_path / "before")
@@ -44,15 +35,15 @@ def evict_step_by_step(root, clock, journal, made):
         assert present(root) + lost(root) == made
 
 
-def test_a_host_that_makes_room_tells_them_once(root, clock, full, tmp_path):
-    journal, made = full
+def test_a_host_that_makes_room_tells_them_once(root, clock, telling, tmp_path):
+    journal, made = telling
     pack_and_bring_back(root, clock, tmp_path)
     assert present(root) + lost(root) == made
     evict_step_by_step(root, clock, journal, made)
 
 
-def test_so_it_is_after_a_merge_that_was_interrupted(root, clock, full):
-    journal, made = full
+def test_so_it_is_after_a_merge_that_was_interrupted(root, clock, telling):
+    journal, made = telling
     with mock.patch.object(PackedStore, "is_full", return_value=True), mock.patch.object(compaction, "merge_small"):
         compact(root, PackedStore(root, CAP_BYTES), clock.now_ms, 10**9)
     with mock.patch.object(PackedStore, "remove", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
@@ -60,8 +51,8 @@ def test_so_it_is_after_a_merge_that_was_interrupted(root, clock, full):
     evict_step_by_step(root, clock, journal, made)
 
 
-def test_reclaiming_what_was_delivered_tells_them_once(root, clock, full, tmp_path):
-    journal, made = full
+def test_reclaiming_what_was_delivered_tells_them_once(root, clock, telling, tmp_path):
+    journal, made = telling
     pack_and_bring_back(root, clock, tmp_path)
     reader, done = JournalReader(root), {}
     groups = [group for group in reader.groups() if group[0].state != "open"]
@@ -77,8 +68,8 @@ def test_reclaiming_what_was_delivered_tells_them_once(root, clock, full, tmp_pa
         assert present(root) + lost(root) + delivered == made
 
 
-def test_clearing_what_was_exported_counts_and_tells_them_once(root, clock, full, tmp_path, monkeypatch, capsys):
-    journal, made = full
+def test_clearing_what_was_exported_counts_and_tells_them_once(root, clock, telling, tmp_path, monkeypatch, capsys):
+    journal, made = telling
     exported = present(root)
     pack_and_bring_back(root, clock, tmp_path)
     monkeypatch.setenv("CAROJOURNAL_DIR", root)
