@@ -62,8 +62,6 @@ class Others:
 
     def copies(self, segments: "Collection[bytes]") -> "set[_File]":
         """Return the files that hold one of *segments*."""
-        if not any(segment in self._named for segment in segments):
-            return set()
         return {file for file, said in self._said.items() if not said.holds.isdisjoint(segments)}
 
     def held(self) -> "Iterable[tuple[_File, set[bytes]]]":
