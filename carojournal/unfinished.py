@@ -39,11 +39,11 @@ def _told_elsewhere(root: str) -> dict[str, set[bytes]]:
 
 
 class Tellers:
-    """What the lanes' and the closed segments tell as lost; read again when files have come or gone."""
+    """What the lanes' and the closed segments tell as lost; read again when files have come."""
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._names: list[tuple[str, str]] = []
+        self._names = set[tuple[str, str]]()
         self._others = Others(root, [])
 
     def told(self, segments: "Iterable[bytes]") -> set[bytes]:
@@ -55,8 +55,8 @@ class Tellers:
         for _ in range(spool.LOOKS):
             names = [one for one in file_names(self._root) if one[0] in ("lanes", "segments")]
             try:
-                if names != self._names:  # A lane that begins a segment closes one, so there is another name.
-                    self._others, self._names = Others(self._root, names), names
+                if not self._names.issuperset(names):  # A lane that begins a segment closes one: another name.
+                    self._others, self._names = Others(self._root, names), set(names)
             except FileNotFoundError:
                 continue  # Renamed since it was listed.
             return {segment for segment in segments if self._others.tell(segment)}

@@ -101,13 +101,14 @@ def _pack_closed(
     interpreter, so two processors share the work.  Memory: two batches, and one of them twice more (`store`).
     """
     running: Future[None] | None = None
+    tellers = Tellers(root)
     waiting: dict[tuple[int, int], _Batch] = {}
 
     def pack(key: tuple[int, int]) -> None:
         nonlocal running
         if running:
             running.result()
-        running = worker.submit(_pack_spared, root, store, waiting.pop(key).parts, done)
+        running = worker.submit(_pack_spared, root, store, tellers, waiting.pop(key).parts, done)
 
     for group in listing.groups:
         closed = [info for info in group if info.state == "closed"]
@@ -145,11 +146,14 @@ def _read(info: "SegmentInfo", done: Compaction) -> "Sectioned | None":
     return section_of(info, data)
 
 
-def _pack_spared(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Sectioned]]", done: Compaction) -> None:
+def _pack_spared(
+    root: str, store: PackedStore, tellers: Tellers, batch: "list[tuple[SegmentInfo, Sectioned]]", done: Compaction
+) -> None:
     """Pack what of *batch* is still there: a copy of an evicted segment would be lost a second time."""
-    finish_evictions(root)  # What tells of one may be packed with it.
+    if tellers.told(info.segment for info, _ in batch):
+        finish_evictions(root)  # What tells of one may be packed with it.
     with spared(root, [info.segment for info, _ in batch]):
-        told = Tellers(root).told(info.segment for info, _ in batch)
+        told = tellers.told(info.segment for info, _ in batch)
         here = [(info, found) for info, found in batch if is_there(info.path) and info.segment not in told]
         if here:
             _pack(root, store, here, done)

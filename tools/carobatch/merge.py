@@ -106,9 +106,11 @@ def _merge(store: "PackedStore", batch: "list[Inventory]", problems: Problems) -
     if len(batch) < 2 or not store.fits(sum(map(_size, batch))):
         return 0
     segments: list[bytes] = [row["segment"] for inventory in batch for row in inventory.sections]  # type: ignore[misc]
-    finish_evictions(store.root)
+    tellers = Tellers(store.root)
+    if tellers.told(segments):
+        finish_evictions(store.root)
     with spared(store.root, segments):
-        told = Tellers(store.root).told(segments)
+        told = tellers.told(segments)
         here = [one for one in batch if is_there(one.path) and told.isdisjoint(row["segment"] for row in one.sections)]
         return _merge_spared(store, here, problems) if len(here) > 1 else 0
 
