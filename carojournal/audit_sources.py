@@ -17,9 +17,11 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from carojournal import zstd
-from carojournal.errors import DamagedData
+from carojournal import codec, zstd
+from carojournal.errors import DamagedData, MalformedCBOR
+from carojournal.parity import parity_of
 
 __all__ = ["BYTES_MAX", "Member", "is_own_name", "members"]
 
@@ -131,11 +133,23 @@ def _opener(data: bytes) -> Callable[[bytes, _Budget], Iterator[tuple[str, bytes
 
 def _zstd(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
     frames = list(zstd.walk_frames(lambda at, size: data[at : at + size], len(data), ""))
-    for number, frame in enumerate(frames):
+    for number, (frame, after) in enumerate(zip_longest(frames, frames[1:])):
         if frame.is_skippable:
-            yield f"#{number}", budget.spend(data[frame.start + 8 : frame.end])
+            inside = budget.spend(data[frame.start + 8 : frame.end])
+            yield f"#{number}", _without_parity(inside, data[after.start : after.end]) if after else inside
     reader = zstd.BoundedReader(io.BytesIO(data), budget.left, "")
     yield "", budget.spend(reader.read(budget.left + 1))
+
+
+def _without_parity(inventory: bytes, frame: bytes) -> bytes:
+    """Return a packed file's *inventory* without the parity of its *frame*, which is judged by itself; others whole."""
+    try:
+        value = codec.loads(inventory)
+    except MalformedCBOR:
+        return inventory
+    if not isinstance(value, dict) or value.get("parity") != parity_of(frame):
+        return inventory
+    return codec.dumps({key: part for key, part in value.items() if key != "parity"})
 
 
 def _gzip(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:

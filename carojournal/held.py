@@ -26,7 +26,7 @@ __all__ = [
 SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"  # zstd skippable frame (RFC 8878 section 3.1.2); a packed file starts with one.
 _INVENTORY_BYTES_MAX = 1_048_576
 # What every inventory begins with: a map, its first key "crc", four bytes: the CRC-32 of the rest of the map.
-_INVENTORY_HEAD = b"\xa6\x63crc\x44"
+_INVENTORY_HEAD = b"\xa7\x63crc\x44"
 INVENTORY_HEAD_BYTES = len(_INVENTORY_HEAD) + 4
 DELIVERED = "delivered"  # The reason of a loss record for what receipts account for: it went, and nothing is missing.
 _UINT_MAX = (1 << 64) - 1

@@ -8,10 +8,10 @@
     section    header: a map; then `events` events, `size` bytes of them, ascending by seq
     inventory  crc: CRC-32 (4 bytes) of what follows it in the map; version; sections: of each section its header's
                segment, created, lane, consent, previous, schema, first_seq, last_seq, events, runs, gaps, losses, and
-               size; carried (losses and gaps, summed by reason),
+               size; bytes (of the segment's file), carried (losses and gaps, summed by reason),
                sha256 (of header and events), types (event -> count), times ([first, last] ms, null without events);
                content: {bytes, sha256}; frame: {bytes, sha256} of the zstd frame; checked: 32 bytes, see
-               `packed_write.rules_hash`
+               `packed_write.rules_hash`; parity: {block, crcs, even, odd} of the zstd frame, see `parity`
 
 What a section header holds stands in `packed_header`.  An event keeps its identity (segment, seq); the sequence numbers
 stand in the header's `runs`.  The design wanted each event as [seq, event]; that costs 2.9 of 14.6 bytes an event after
@@ -19,6 +19,10 @@ zstd -9, because a number that grows breaks every match, and says no more than o
 
 All events of a file are of one UTC day and one state of consent, because a batch never mixes either.
 The inventory lets a host evict with the standard library alone (`held.describe`), and planning read no content.
+
+Damage costs, in this order: nothing, as long as the parity puts the frame right; else what lies in sections that do not
+hold any more; of an inventory nothing, because the content has a checksum of its own.  Who needs to know whether the
+file is as it was written asks `frame_damage`.
 """
 
 import hashlib
@@ -43,6 +47,8 @@ __all__ = [
     "SUFFIX",
     "Inventory",
     "Section",
+    "first_header",
+    "frame_damage",
     "iter_content",
     "iter_sections",
     "packed_name",
@@ -87,7 +93,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a packed file says about itself; `start` is where its zstd frame begins, `path` and sizes are in bytes."""
+    """What a packed file says about itself, in bytes; its zstd frame begins at `start`, and the file has `size`."""
 
     path: str
     sections: list[dict[str, object]]
@@ -96,7 +102,9 @@ class Inventory:
     frame_bytes: int
     frame_sha256: bytes
     checked: bytes
+    parity: dict[str, object]
     start: int
+    size: int
 
 
 def packed_name(created_us: int, segment: bytes) -> str:
@@ -115,7 +123,7 @@ def read_inventory(path: str) -> Inventory:
         if head[:4] != SKIPPABLE_MAGIC or size > INVENTORY_BYTES_MAX:
             raise DamagedData(path, 0, "no inventory")
         data = file.read(size)
-        left = os.fstat(file.fileno()).st_size - 8 - size
+        file_size = os.fstat(file.fileno()).st_size
     if not inventory_holds(data):
         raise DamagedData(path, 0, "the inventory cannot be read")
     try:
@@ -126,7 +134,7 @@ def read_inventory(path: str) -> Inventory:
     if reason:
         raise DamagedData(path, 0, reason)
     found: dict[str, Any] = item  # type: ignore[assignment]
-    inventory = Inventory(
+    return Inventory(
         path=path,
         sections=found["sections"],
         content_bytes=found["content"]["bytes"],
@@ -134,11 +142,10 @@ def read_inventory(path: str) -> Inventory:
         frame_bytes=found["frame"]["bytes"],
         frame_sha256=found["frame"]["sha256"],
         checked=found["checked"],
+        parity=found["parity"],
         start=8 + size,
+        size=file_size,
     )
-    if inventory.frame_bytes != left:
-        raise DamagedData(path, 8 + size, "the file is shorter or longer than its inventory says")
-    return inventory
 
 
 def read_content(inventory: Inventory) -> bytes:
@@ -152,12 +159,14 @@ def read_content(inventory: Inventory) -> bytes:
 
 
 def reads_back(inventory: Inventory, parts: "Iterable[bytes]") -> bool:
-    """Tell whether the content of a packed file is *parts*, one after another, and its hashes hold.
+    """Tell whether the content of a packed file is *parts*, one after another, and its hashes hold without any mending.
 
     One part and the frame are in memory at a time.  Raises DamagedData, OSError.
     """
     from carojournal import zstd
 
+    if frame_damage(inventory):
+        return False
     reader, size = zstd.open_frame(read_frame(inventory), CONTENT_BYTES_MAX, inventory.path)
     digest = hashlib.sha256()
     for part in parts:
@@ -169,33 +178,68 @@ def reads_back(inventory: Inventory, parts: "Iterable[bytes]") -> bool:
 
 
 def read_frame(inventory: Inventory) -> bytes:
-    """Return the zstd frame of a packed file, as it is; its SHA-256 holds.  Raises DamagedData, OSError."""
+    """Return the zstd frame of a packed file; its SHA-256 holds.  Raises DamagedData, OSError.
+
+    Where its bytes are damaged, and the parity can put them right, it is the frame that was written.
+    """
+    frame, holds = _frame_as_it_is(inventory)
+    if holds:
+        return frame
+    from carojournal.parity import mend
+
+    mended = mend(frame, inventory.frame_bytes, inventory.parity)
+    if mended is None or hashlib.sha256(mended).digest() != inventory.frame_sha256:
+        raise DamagedData(inventory.path, inventory.start, "the frame's SHA-256 does not hold")
+    return mended
+
+
+def frame_damage(inventory: Inventory) -> tuple[int, int] | None:
+    """Return (offset, bytes) of what is not as it was written behind the inventory of a packed file, None if it all is.
+
+    Raises OSError.
+    """
+    end = inventory.start + inventory.frame_bytes
+    frame, holds = _frame_as_it_is(inventory)
+    if holds:
+        return (end, inventory.size - end) if inventory.size > end else None
+    from carojournal.parity import bad_blocks
+
+    block: int = inventory.parity["block"]  # type: ignore[assignment]
+    bad = bad_blocks(frame, inventory.parity)
+    first, last = (bad[0] * block, (bad[-1] + 1) * block) if bad else (0, inventory.frame_bytes)
+    return inventory.start + first, min(last, inventory.frame_bytes) - first
+
+
+def _frame_as_it_is(inventory: Inventory) -> tuple[bytes, bool]:
+    """Return the bytes that stand in the frame's place, and whether its SHA-256 holds."""
     with open(open_file(inventory.path), "rb") as file:
         file.seek(inventory.start)
-        frame = file.read(inventory.frame_bytes + 1)
-    if hashlib.sha256(frame).digest() != inventory.frame_sha256:
-        raise DamagedData(inventory.path, inventory.start, "the frame's SHA-256 does not hold")
-    return frame
+        frame = file.read(inventory.frame_bytes)
+    return frame, hashlib.sha256(frame).digest() == inventory.frame_sha256
 
 
 def iter_sections(path: str) -> "Iterator[tuple[dict[str, object], Iterator[tuple[int, bytes]]]]":
     """Yield (header, records) of every section of the packed file at *path*; a record is (seq, payload).
 
     The payloads are not checked against the schema here.  Raises DamagedData, from the inner iterator too, and OSError.
-    A frame whose SHA-256 does not hold yields nothing.  An inventory that does not verify costs nothing: the content
-    has a checksum of its own.
+    Of a frame that is damaged beyond its parity the sections come that hold, and then DamagedData.  An inventory that
+    does not verify costs nothing.
     """
-    from carojournal import zstd
+    from carojournal import packed_salvage, zstd
 
     try:
         inventory = read_inventory(path)
     except DamagedData:
-        from carojournal.packed_salvage import iter_salvaged
-
-        for section in iter_salvaged(path):
+        for section in packed_salvage.iter_salvaged(path):
             yield section.header, split_records(section, path)
         return
-    reader = zstd.BoundedReader(io.BytesIO(read_frame(inventory)), CONTENT_BYTES_MAX, path)
+    try:
+        frame = read_frame(inventory)
+    except DamagedData:
+        for section in packed_salvage.sections_that_hold(inventory):
+            yield section.header, split_records(section, path)
+        raise
+    reader = zstd.BoundedReader(io.BytesIO(frame), CONTENT_BYTES_MAX, path)
     for section in iter_content(reader.read, inventory.content_bytes, path):
         yield section.header, split_records(section, path)
 
@@ -210,7 +254,7 @@ def iter_content(read: "Callable[[int], bytes]", size: int, name: str) -> "Itera
     left = size  # What has not been read yet.
     at = 0
     while buffer or left:
-        found = _first_header(buffer)
+        found = first_header(buffer)
         if found is None:
             more = read(min(left, _CHUNK_BYTES)) if len(buffer) < HEADER_BYTES_MAX else b""
             if not more:
@@ -238,7 +282,7 @@ def iter_content(read: "Callable[[int], bytes]", size: int, name: str) -> "Itera
         raise DamagedData(name, at, "bytes follow the content")
 
 
-def _first_header(buffer: bytes) -> tuple[dict[str, object], int] | None:
+def first_header(buffer: bytes) -> tuple[dict[str, object], int] | None:
     """Return (the map at the front of *buffer*, its length in bytes), or None if there is none (yet)."""
     from carojournal.codec import iter_items, loads
 

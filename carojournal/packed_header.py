@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING
 
 from carojournal.kinds import is_version
 from carojournal.own_events import ALL_EVENTS
+from carojournal.parity import BLOCKS_MAX
 from carojournal.shape import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
 __all__ = [
     "HEADER_BYTES_MAX",
@@ -54,6 +56,10 @@ def _is_uint(value: object) -> bool:
 
 def _is_bytes(size: int) -> "Callable[[object], bool]":
     return lambda value: type(value) is bytes and len(value) == size
+
+
+def _is_any_bytes(value: object) -> bool:
+    return type(value) is bytes
 
 
 def _is_map(keys: "Mapping[str, Callable[[object], bool]]") -> "Callable[[object], bool]":
@@ -157,6 +163,7 @@ _ROW: "dict[str, Callable[[object], bool]]" = {
         )
     },
     "carried": _is_list(_is_map(_SUMS), 64),
+    "bytes": _is_uint,
     "sha256": _IS_HASH,
     "types": lambda value: type(value) is dict and all(map(_is_word, value)) and all(map(_is_uint, value.values())),
     "times": lambda value: value is None or (type(value) is list and len(value) == 2 and all(map(_is_uint, value))),
@@ -169,6 +176,7 @@ _INVENTORY: "dict[str, Callable[[object], bool]]" = {
     "content": _is_map(_SIZES),
     "frame": _is_map(_SIZES),
     "checked": _IS_HASH,
+    "parity": _is_map({"block": _is_uint, "crcs": _is_any_bytes, "even": _is_any_bytes, "odd": _is_any_bytes}),
 }
 
 
@@ -181,7 +189,17 @@ def inventory_misfit(inventory: object) -> str:
     if type(inventory) is not dict or inventory.keys() != _INVENTORY.keys():
         return "the inventory lacks a key or has one too many"
     bad = [key for key, check in _INVENTORY.items() if not check(inventory[key])]
+    if not bad and not _fits(inventory["parity"], inventory["frame"]["bytes"]):
+        bad = ["parity"]
     return f"the inventory's {bad[0]} are not what they must be" if bad else ""
+
+
+def _fits(parity: "dict[str, Any]", size: int) -> bool:
+    """Tell whether *parity* is that of a frame of *size* bytes, by its own sizes: they bound what mending may need."""
+    block = parity["block"]
+    if not block or len(parity["crcs"]) > 4 * BLOCKS_MAX or len(parity["even"]) != block or len(parity["odd"]) != block:
+        return False
+    return bool(len(parity["crcs"]) == 4 * -(-size // block))
 
 
 def is_loss(value: object) -> bool:

@@ -1,24 +1,33 @@
-"""Packed files whose inventory is damaged: the content has a checksum of its own, and is all that counts.
+"""Packed files that are damaged, and what can be read of them all the same.
 
-The inventory only repeats what the section headers say, so its damage costs no record.  Where the skippable frame's own
-length is damaged, the zstd frame is looked for.
+Where it is the inventory, the content has a checksum of its own, and is all that counts: the inventory only repeats
+what the section headers say, so its damage costs no record.  Where the skippable frame's own length is damaged, the
+zstd frame is looked for.
+
+Where it is the frame, beyond what its parity puts right (`packed.read_frame`), the inventory's SHA-256 of every section
+says which still hold.  zstd goes on behind a damaged byte as long as what it meets makes any sense.
 """
 
+import hashlib
 import io
 from typing import TYPE_CHECKING
 
 from carojournal import zstd
 from carojournal.errors import DamagedData
-from carojournal.packed import CONTENT_BYTES_MAX, Section, iter_content
+from carojournal.packed import CONTENT_BYTES_MAX, Inventory, Section, first_header, iter_content
+from carojournal.packed_header import HEADER_BYTES_MAX, misfit
+from carojournal.root import open_file
 from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["iter_salvaged"]
+__all__ = ["iter_salvaged", "sections_that_hold"]
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
-_TRIES_MAX = 64  # Bytes of an inventory look like a frame's beginning once in 2**32.
+_HEADER = b"\xb2\x64gaps"  # What every section's header begins with: a map of 18 keys, and the first of them.
+_STEP_BYTES = 4_096  # What is lost before the place where zstd gives up.
+_TRIES_MAX = 64  # Other bytes look like a frame's beginning once in 2**32, and like a header's once in 2**48.
 
 
 def iter_salvaged(path: str) -> "Iterator[Section]":
@@ -36,3 +45,38 @@ def iter_salvaged(path: str) -> "Iterator[Section]":
         yield from iter_content(io.BytesIO(content).read, len(content), path)
         return
     raise DamagedData(path, 0, "neither the inventory nor the content can be read")
+
+
+def sections_that_hold(inventory: Inventory) -> "Iterator[Section]":
+    """Yield those sections of a packed file whose SHA-256 is what its inventory says.  Raises OSError."""
+    with open(open_file(inventory.path), "rb") as file:
+        file.seek(inventory.start)
+        reader = zstd.BoundedReader(file, CONTENT_BYTES_MAX, inventory.path)
+        parts: list[bytes] = []
+        try:
+            while part := reader.read(_STEP_BYTES):
+                parts.append(part)
+        except DamagedData:
+            pass  # What came until then is judged by itself.
+    content = b"".join(parts)
+    hashes = {row["segment"]: row["sha256"] for row in inventory.sections}
+    end = 0
+    for _ in range(len(hashes) + _TRIES_MAX):
+        at = content.find(_HEADER, end)
+        if at < 0:
+            break
+        section = _section_at(content, at)
+        end = at + 1
+        if section is not None:
+            encoded = section.encode()
+            if hashlib.sha256(encoded).digest() == hashes.get(section.segment):
+                yield section
+                end = at + len(encoded)
+
+
+def _section_at(content: bytes, at: int) -> Section | None:
+    found = first_header(content[at : at + HEADER_BYTES_MAX])
+    if found is None or misfit(found[0]):
+        return None
+    header, length = found
+    return Section(header, content[at + length : at + length + int(header["size"])])  # type: ignore[call-overload]

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from carojournal.errors import DamagedData
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,9 +29,13 @@ class PackedStreams:
             self._open[path] = stream = stream or iter(iter_sections(path))
             while len(self._open) > _OPEN_MAX:
                 del self._open[next(iter(self._open))]  # The one that was not asked for longest.
-            for header, pairs in stream:
-                if header.get("segment") == segment:
-                    return pairs
+            try:
+                for header, pairs in stream:
+                    if header.get("segment") == segment:
+                        return pairs
+            except DamagedData:
+                if fresh:  # Else what is asked for may hold, and stand before the place where the last one was found.
+                    raise
         return iter(())
 
     def close(self) -> None:

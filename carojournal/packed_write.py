@@ -15,6 +15,7 @@ from carojournal.held import INVENTORY_HEAD_BYTES
 from carojournal.own_events import ALL_EVENTS
 from carojournal.packed import INVENTORY_BYTES_MAX
 from carojournal.packed_header import VERSION
+from carojournal.parity import parity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,6 +102,7 @@ def encode_packed(sections: "Sequence[Section]", compress: "Callable[[bytes], by
             "content": {"bytes": len(content), "sha256": hashlib.sha256(content).digest()},
             "frame": {"bytes": len(frame), "sha256": hashlib.sha256(frame).digest()},
             "checked": checked,
+            "parity": parity_of(frame),
         }
     )
     if len(inventory) > INVENTORY_BYTES_MAX:
@@ -113,6 +115,7 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
     header, body = section.header, section.body
     losses: list[dict[str, object]] = header["losses"]  # type: ignore[assignment]
     gaps: list[dict[str, object]] = header["gaps"]  # type: ignore[assignment]
+    source: dict[str, object] = header["source"]  # type: ignore[assignment]
     times = _TIME.findall(body)
     types = _types(body, int(header["events"]))  # type: ignore[call-overload]
     row = {key: header[key] for key in _HEADER_KEYS}
@@ -120,6 +123,7 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
         **row,
         "size": len(body),
         "carried": _carried(losses, gaps),
+        "bytes": source["bytes"],
         "sha256": hashlib.sha256(encoded).digest(),
         "types": types,
         "times": [int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")] if times else None,

@@ -195,7 +195,7 @@ def _check_chains(
         segment, last_seq, size = info.previous
         before = known.get(segment)
         if before is not None:
-            path = heads[segment].path
+            path = heads.get(segment, info).path
             misses_end = last_seq is not None and before.last_seq < last_seq and path not in damaged and not before.told
             if misses_end or (size is not None and before.size < size):
                 first = before.last_seq + 1

@@ -28,6 +28,8 @@ REASONS = {
     "name": "the file's name is that of another segment than its header",
     "seal": "the seal's count, length or SHA-256 does not hold",
     "after_seal": "records follow the seal",
+    "inventory": "the inventory of a packed file does not list what its sections are",
+    "mended": "damaged bytes that parity puts right: nothing is lost, and `carobatch compact` mends the file",
 }
 
 
@@ -124,11 +126,15 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
 
     A file that stops being readable ends with an entry whose `damage` says so.  Raises OSError.
     """
-    from carojournal.packed import iter_sections, read_inventory
+    from carojournal.packed import frame_damage, iter_sections, read_inventory
 
     segment = b""
+    spot = None
+    listed: dict[bytes, dict[str, object]] | None = None
     try:
-        read_inventory(path)
+        inventory = read_inventory(path)
+        spot = frame_damage(inventory)
+        listed = {row["segment"]: row for row in inventory.sections}  # type: ignore[misc]
     except DamagedData:
         yield b"", Verified(damage=[Damage(path, 0, os.lstat(path).st_size, "packed")])
     try:
@@ -138,6 +144,8 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
             schema = bytes(header["schema"])  # type: ignore[call-overload]
             if not is_known_schema(schema):
                 done.damage.append(Damage(path, 0, 0, "schema"))
+            if listed is not None and not _agrees(listed.pop(segment, {}), header):
+                done.damage.append(Damage(path, 0, inventory.start, "inventory"))
             done.told = bool(header["gaps"])
             seqs = []
             for seq, payload in records:
@@ -150,7 +158,18 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
             yield segment, done
     except DamagedData as error:
         size = os.lstat(path).st_size
-        yield segment, Verified(damage=[Damage(path, min(error.offset, size), size, "packed")])
+        offset, size = spot or (min(error.offset, size), size)
+        yield b"", Verified(damage=[Damage(path, offset, size, "packed")])
+    else:
+        if spot:
+            yield b"", Verified(damage=[Damage(path, *spot, "mended")])
+        if listed:
+            yield b"", Verified(damage=[Damage(path, 0, inventory.start, "inventory")])
+
+
+def _agrees(row: dict[str, object], header: dict[str, object]) -> bool:
+    """Tell whether an inventory's *row* says what the section's *header* does, as far as both say it."""
+    return bool(row) and all(row[key] == header[key] for key in row.keys() & header.keys())
 
 
 def _holes(seqs: list[int], header: dict[str, object]) -> "Iterator[tuple[int, int]]":

@@ -11,6 +11,7 @@ from carojournal import Journal, codec, frame, zstd
 from carojournal.audit import audit_paths
 from carojournal.audit_sources import is_own_name, members
 from carojournal.cli.audit import audit
+from carojournal.parity import parity_of
 
 SECRET = "jane.doe@example.com"
 SEGMENT = bytes.fromhex("8c3f2e1a5b6d4c7e9f80a1b2c3d4e5f6")
@@ -182,6 +183,14 @@ def test_what_a_tar_says_besides_its_content_is_looked_at(tmp_path):
 def test_a_skippable_frame_is_looked_at(tmp_path):
     """zstd steps over it; a packed segment keeps its inventory there."""
     assert report(tmp_path, "b.zst", zstd.skippable(codec.dumps({"os": SECRET})) + zst(b"")).counts["email"] == 1
+
+
+def test_parity_is_passed_over_only_where_it_is_that_of_the_frame(tmp_path):
+    content = zstd.compress(sequence(EVENT))
+    inventory = {"version": 1, "parity": parity_of(content)}
+    assert report(tmp_path, "a.zst", zstd.skippable(codec.dumps(inventory)) + content).clean
+    inventory["parity"]["odd"] = SECRET.encode().ljust(64, b"\0")
+    assert report(tmp_path, "a.zst", zstd.skippable(codec.dumps(inventory)) + content).counts
 
 
 def test_a_cut_off_frame_is_unread(tmp_path):

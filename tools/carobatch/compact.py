@@ -1,10 +1,11 @@
 """Compaction: lanes -> segments -> packed, one way, and killed anywhere it loses and duplicates nothing.
 
-    1  seal idle lanes                                                   (seal)
-    2  closed segments of one UTC day and consent -> one packed file     (sections, carojournal.packed)
-    3  small packed files of one day and consent -> one larger file
+    1  damaged packed files -> what of them can be saved                 (scrub)
+    2  seal idle lanes                                                   (seal)
+    3  closed segments of one UTC day and consent -> one packed file     (sections, carojournal.packed)
+    4  small packed files of one day and consent -> one larger file
 
-The order of steps within 2 and 3 is what makes a kill harmless: what cannot be packed goes to quarantine/ first; the
+The order of steps within 3 and 4 is what makes a kill harmless: what cannot be packed goes to quarantine/ first; the
 new file is written under another name, synced, put in place, read back and compared byte for byte; only then the
 sources go.  A kill before the last step leaves the same segment in two places, which readers count once (by its uuid)
 and the next run finds equal and finishes.  Everything but sealing happens under batch.lock.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from carobatch import quarantine
 from carobatch.merge import day_and_consent, merge_small
+from carobatch.scrub import scrub
 from carobatch.seal import seal_idle_lanes
 from carobatch.sections import section_of
 from carobatch.spared import is_there, spared
@@ -59,6 +61,7 @@ class Compaction:
     packed_bytes: int = 0
     files: int = 0
     merged: int = 0
+    mended: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -80,6 +83,7 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
     store.remove_temporaries()
     sweep(root)
     finish_evictions(root)
+    done.mended, done.damaged_bytes = scrub(store, done.problems)
     done.sealed, done.busy = seal_idle_lanes(root, now_ms, idle_ms)
     listing = list_segments(root)
     with ThreadPoolExecutor(max_workers=1) as worker:

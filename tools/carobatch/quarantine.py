@@ -5,16 +5,18 @@
         refused [{seq, refusals: [[event, field, reason]]}], damaged [{offset, data, reason}]
 
 Of an event that the allowlist refuses only the reasons are here: what it held must not be kept anywhere.  Damaged bytes
-are the journal's own and are kept as they were.
+are the journal's own and are kept as they were.  What was kept of a segment before stays.
 """
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from carojournal import drops
-from carojournal.codec import dumps
+from carojournal.codec import dumps, loads
 from carojournal.durable import write_file
-from carojournal.errors import JournalIOError
+from carojournal.errors import JournalIOError, MalformedCBOR
+from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
     from carobatch.sections import Sectioned
@@ -26,21 +28,29 @@ FOLDER = "quarantine"
 
 def keep(root: str, created_us: int, found: "Sectioned") -> None:
     """Write what *found* left out; does nothing if that is nothing.  Raises JournalIOError."""
-    if not found.refused and not found.damaged:
+    if not found.refused and not any(raw for _, raw, _ in found.damaged):
         return
     segment = found.section.segment
-    data = dumps(
-        {
-            "record": "quarantine",
-            "segment": segment,
-            "refused": [{"seq": seq, "refusals": [list(row) for row in bad]} for seq, bad in found.refused],
-            "damaged": [{"offset": at, "data": raw, "reason": reason} for at, raw, reason in found.damaged],
-        }
-    )
     folder = os.path.join(root, FOLDER)
     os.makedirs(folder, 0o700, exist_ok=True)
-    name = f"{created_us:016d}-{segment.hex()}.cbor"
-    write_file(os.path.join(folder, name), data, overwrite=True, error=JournalIOError)
+    path = os.path.join(folder, f"{created_us:016d}-{segment.hex()}.cbor")
+    parts: dict[str, list[object]] = {
+        "refused": [{"seq": seq, "refusals": [list(row) for row in bad]} for seq, bad in found.refused],
+        "damaged": [{"offset": at, "data": raw, "reason": reason} for at, raw, reason in found.damaged if raw],
+    }
+    for key, before in _kept(path).items():
+        parts[key] = [*before, *(part for part in parts[key] if part not in before)]
+    data = dumps({"record": "quarantine", "segment": segment, **parts})
+    write_file(path, data, overwrite=True, error=JournalIOError)
+
+
+def _kept(path: str) -> dict[str, list[object]]:
+    """Return what the file holds already; nothing if there is none, or it cannot be read."""
+    with contextlib.suppress(OSError, MalformedCBOR):
+        value = loads(read_file(path))
+        if isinstance(value, dict):
+            return {key: value[key] for key in ("refused", "damaged") if isinstance(value.get(key), list)}
+    return {}
 
 
 def count_refusals(root: str, found: "Sectioned") -> None:

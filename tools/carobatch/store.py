@@ -67,13 +67,14 @@ class PackedStore:
         self._used = total
         return total
 
-    def write(self, sections: "Sequence[Section]", data: bytes) -> str:
+    def write(self, sections: "Sequence[Section]", data: bytes, path: str = "") -> str:
         """Put *data*, the encoding of *sections*, in its place, read it back and compare it; return its path.
 
-        Raises JournalIOError, DamagedData if what is read is not what was written; the file is then gone again.
+        *path* is that of the file that it replaces, if its name shall stay.  Raises JournalIOError, DamagedData if what
+        is read is not what was written; the file is then gone again.
         """
         header = sections[0].header
-        path = os.path.join(self.folder, packed.packed_name(header["created"], sections[0].segment))  # type: ignore[arg-type]
+        path = path or os.path.join(self.folder, packed.packed_name(header["created"], sections[0].segment))  # type: ignore[arg-type]
         os.makedirs(self.folder, 0o700, exist_ok=True)
         write_file(path, data, overwrite=True, error=JournalIOError)
         if not packed.reads_back(packed.read_inventory(path), (section.encode() for section in sections)):
@@ -81,19 +82,31 @@ class PackedStore:
             raise DamagedData(path, 0, "reads back other than it was written")
         return path
 
+    def paths(self) -> list[str]:
+        """Return the paths of all packed files, oldest first."""
+        names: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            names = sorted(os.listdir(self.folder))
+        return [
+            os.path.join(self.folder, name)
+            for name in names
+            if name.endswith(packed.SUFFIX) and not name.startswith(".")
+        ]
+
     def inventories(self, problems: list[tuple[str, str]]) -> "list[Inventory]":
         """Return the inventories of all packed files, oldest first; what is damaged goes to *problems*."""
         found = []
-        with contextlib.suppress(FileNotFoundError):
-            for name in sorted(os.listdir(self.folder)):
-                if not name.endswith(packed.SUFFIX) or name.startswith("."):
-                    continue
-                try:
-                    found.append(packed.read_inventory(os.path.join(self.folder, name)))
-                except FileNotFoundError:
-                    continue
-                except DamagedData as error:
-                    problems.append((error.path, error.reason))
+        for path in self.paths():
+            try:
+                inventory = packed.read_inventory(path)
+            except FileNotFoundError:
+                continue
+            except DamagedData as error:
+                problems.append((error.path, error.reason))
+                continue
+            if inventory.size != inventory.start + inventory.frame_bytes:
+                problems.append((path, "the file is shorter or longer than its inventory says"))
+            found.append(inventory)
         return found
 
     def sections(self, path: str) -> "Iterator[Section]":

@@ -37,18 +37,24 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _fix_packed(random: Random, data: bytes) -> bytes:
-    """Make the inventory's own length, and frame size and hash in it, fit."""
+    """Make the inventory's own length and checksum, and frame size, hash and parity in it, fit, most of the time."""
     from hashlib import sha256
+
+    from carojournal.packed_write import with_checksum
+    from carojournal.parity import parity_of
+    from faults.fuzz_mutate import mutated_value
 
     inventory, frame = _split(data)
     try:
         value = cbor2.loads(inventory)
-        value["frame"] = {"bytes": len(frame), "sha256": sha256(frame).digest()}
-        if random.random() < 0.5:
-            from faults.fuzz_mutate import mutated_value
-
-            value["sections"] = mutated_value(random, value["sections"])
-        inventory = dumps(value)
+        del value["crc"]
+        if random.random() < 0.7:  # Else the frame is damaged, and the parity may put it right.
+            value["frame"] = {"bytes": len(frame), "sha256": sha256(frame).digest()}
+            value["parity"] = parity_of(frame)
+        for key, chance in (("sections", 0.4), ("parity", 0.2), ("frame", 0.1)):
+            if random.random() < chance:
+                value[key] = mutated_value(random, value[key])
+        inventory = with_checksum(value)
     except (cbor2.CBORError, ValueError, TypeError, KeyError, OverflowError):
         pass
     return zstd.skippable(inventory) + frame

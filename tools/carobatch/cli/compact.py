@@ -66,7 +66,7 @@ def _report(done: "Compaction | None", seconds: float, *, json: bool) -> None:
         json_.dump({**found, "ratio": ratio, "seconds": round(seconds, 3)}, sys.stdout)
         print()
         return
-    if done is None or not (done.segments or done.sealed or done.merged):
+    if done is None or not (done.segments or done.sealed or done.merged or done.mended):
         print("nothing to compact")
         return
     print(
@@ -81,5 +81,7 @@ def _report(done: "Compaction | None", seconds: float, *, json: bool) -> None:
         )
     if done.merged:
         print(f"{count_text(done.merged, 'small file')} merged")
+    if done.mended:
+        print(f"{count_text(done.mended, 'damaged file')} mended")
     if done.busy:
         print(f"{count_text(done.busy, 'lane')} busy, left for the next run")

@@ -1,0 +1,197 @@
+"""A damaged packed file: nothing is lost by a run no longer than a block, and beyond that only what does not hold."""
+
+import os
+from random import Random
+
+import cbor2
+import pytest
+
+from carojournal import packed, packed_write, zstd
+from carojournal.errors import DamagedData
+from carojournal.packed_streams import PackedStreams
+from carojournal.recovery import verify_paths
+from carojournal.verify_segment import verify_packed
+
+NOON_MS = 1_790_000_000_000
+SECTIONS = 6
+EVENTS = 700
+_LOSS = {
+    "record": "loss",
+    "reason": "evicted",
+    "segment": b"\x77" * 16,
+    "first_seq": 1,
+    "last_seq": 1,
+    "events": 1,
+    "bytes": 1,
+    "carried": [],
+    "seq": 1,
+}
+
+
+def _section(number):
+    """A section whose events compress no better than real ones."""
+    random = Random(number)
+    body = b"".join(
+        cbor2.dumps(
+            {
+                "event": "session_end",
+                "session_duration_ms": random.randrange(100_000),
+                "run_id": random.randbytes(16),
+                "session_id": random.randbytes(16),
+                "timestamp": NOON_MS + random.randrange(10**6),
+            },
+            canonical=True,
+        )
+        for _ in range(EVENTS)
+    )
+    header = {
+        "record": "section",
+        "version": 1,
+        "segment": bytes([number]) * 16,
+        "created": NOON_MS * 1000 + number,
+        "lane": 0,
+        "consent": 0,
+        "previous": None,
+        "schema": bytes.fromhex("00") * 32,
+        "writer": "caro/1.0",
+        "records": EVENTS + 1,
+        "events": EVENTS,
+        "runs": [[1, EVENTS]],
+        "first_seq": 1,
+        "last_seq": EVENTS,
+        "losses": [],
+        "gaps": [],
+        "source": {"bytes": 1, "sha256": bytes(32), "sealed": False, "damaged": False},
+    }
+    return packed.Section(header, body)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    sections = [_section(number) for number in range(SECTIONS)]
+    return packed_write.encode_packed(sections, zstd.compressor(9), bytes(32))
+
+
+@pytest.fixture
+def path(tmp_path, whole):
+    path = tmp_path / packed.packed_name(NOON_MS * 1000, bytes(16))
+    path.write_bytes(whole)
+    return str(path)
+
+
+def put(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def read(path):
+    """Return segment -> events of what can be read, and whether that was all."""
+    found = {}
+    try:
+        for header, records in packed.iter_sections(path):
+            found[header["segment"]] = list(records)
+    except DamagedData:
+        return found, False
+    return found, True
+
+
+def reasons(path):
+    return [finding.reason for _, done in verify_packed(path) for finding in done.damage if finding.reason != "schema"]
+
+
+def test_a_flipped_bit_anywhere_costs_nothing_and_is_said(path, whole):
+    expected = read(path)
+    assert expected[1]
+    assert [len(events) for events in expected[0].values()] == [EVENTS] * SECTIONS
+    assert reasons(path) == []
+    start = packed.read_inventory(path).start
+    for bit in [*range(0, start * 8, 501), *range(start * 8, len(whole) * 8, 25_013), len(whole) * 8 - 1]:
+        put(path, whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :])
+        assert read(path) == expected
+        assert reasons(path) == (["packed"] if bit < start * 8 else ["mended"])
+
+
+def test_a_run_as_long_as_a_block_costs_nothing_wherever_it_begins(path, whole):
+    expected = read(path)
+    inventory = packed.read_inventory(path)
+    block = inventory.parity["block"]
+    assert block > 1_000
+    for at in range(inventory.start, len(whole) - block, 9_973):
+        put(path, whole[:at] + bytes(block) + whole[at + block :])
+        assert read(path) == expected
+        offset, size = packed.frame_damage(inventory)
+        assert offset <= at
+        assert offset + size >= at + block
+        assert size <= 2 * block
+    for cut in (1, 5, block):
+        put(path, whole[:-cut])
+        assert read(path) == expected
+        assert reasons(path) == ["mended"]
+    put(path, whole + b"and more")
+    assert read(path) == expected
+    assert reasons(path) == ["mended"]
+
+
+def test_beyond_that_what_holds_is_read_and_nothing_else(path, whole):
+    expected, _ = read(path)
+    inventory = packed.read_inventory(path)
+    block = inventory.parity["block"]
+    kept = []
+    for at in range(inventory.start, len(whole) - 4 * block, 7 * block):
+        put(path, whole[:at] + Random(at).randbytes(3 * block) + whole[at + 3 * block :])
+        found, is_all = read(path)
+        assert not is_all
+        assert found.items() <= expected.items()
+        assert reasons(path) == ["packed"]
+        kept.append(len(found))
+    assert kept[0] < SECTIONS
+    assert max(kept) == SECTIONS - 1  # Damage near the end leaves all that lies before it.
+    for cut in range(3 * block, len(whole) - inventory.start, 11 * block):
+        put(path, whole[:-cut])
+        found, is_all = read(path)
+        assert not is_all
+        # What lies before a cut is there: zstd holds back no more than a block of 128 KiB.
+        share = (len(whole) - inventory.start - cut) / (len(whole) - inventory.start)
+        missing = (1 - share) * inventory.content_bytes + 131_072 + inventory.content_bytes / SECTIONS
+        assert len(found) >= SECTIONS * (1 - missing / inventory.content_bytes) - 1
+        assert found.items() <= expected.items()
+
+
+def test_sections_that_hold_are_found_after_one_that_does_not(path, whole):
+    inventory = packed.read_inventory(path)
+    block = inventory.parity["block"]
+    at = len(whole) - 20 * block
+    put(path, whole[:at] + bytes(3 * block) + whole[at + 3 * block :])
+    held, _ = read(path)
+    lost = [bytes([number]) * 16 for number in range(SECTIONS) if bytes([number]) * 16 not in held]
+    assert lost
+    assert held
+    streams = PackedStreams()
+    for segment in [*held, *lost, *held, *lost]:  # In another order than they lie.
+        if segment in held:
+            assert list(streams.section(path, segment)) == held[segment]
+        else:
+            with pytest.raises(DamagedData):
+                streams.section(path, segment)
+    streams.close()
+
+
+def test_a_file_alone_is_verified(path, whole):
+    put(path, whole[:-1])
+    report = verify_paths([path])
+    assert report.exit_code == 2
+    assert {(finding.reason, finding.path) for finding in report.damage} >= {("mended", path)}
+    assert report.events == EVENTS * SECTIONS
+    assert os.path.getsize(path) == len(whole) - 1  # Nothing is repaired by reading.
+
+
+@pytest.mark.parametrize("key", ["segment", "events", "runs", "losses", "created"])
+def test_an_inventory_that_lists_something_else_is_said(path, whole, key):
+    size = int.from_bytes(whole[4:8], "little")
+    inventory = cbor2.loads(whole[8 : 8 + size])
+    del inventory["crc"]
+    other = {"segment": bytes(16)[:15] + b"\1", "events": 1, "runs": [[1, 2]], "losses": [], "created": 7}
+    inventory["sections"][1][key] = [_LOSS] if key == "losses" else other[key]
+    put(path, zstd.skippable(packed_write.with_checksum(inventory)) + whole[8 + size :])
+    assert set(reasons(path)) == {"inventory"}
+    assert verify_paths([path]).exit_code == 2
