@@ -138,8 +138,11 @@ def utc_text(time_ms: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(time_ms // 1000))}.{time_ms % 1000:03d}Z"
 
 
-def local_text(time_ms: int) -> str:
-    """Return local time for people, "2026-09-21 14:00:00"; the number itself beyond year 9999."""
+def local_text(time_ms: int, *, zone: bool = False) -> str:
+    """Return local time for people, "2026-09-21 14:00:00"; the number itself beyond year 9999.
+
+    *zone* appends what the time is ahead of UTC, " +0200".
+    """
     if not 0 <= time_ms <= TIME_MS_MAX:
         return str(time_ms)
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ms // 1000))
+    return time.strftime("%Y-%m-%d %H:%M:%S" + (" %z" if zone else ""), time.localtime(time_ms // 1000))

@@ -118,6 +118,7 @@ def test_local_text_is_local(monkeypatch):
         here = datetime.fromtimestamp(NOW / 1000, timezone(timedelta(hours=5, minutes=30)))
         assert local_text(NOW) == here.strftime("%Y-%m-%d %H:%M:%S") == "2026-09-21 19:43:20"
         assert parse_time("2026-09-21 19:43:20", 0) == NOW, "and `parse_time` reads it back"
+        assert local_text(NOW, zone=True) == here.strftime("%Y-%m-%d %H:%M:%S %z") == "2026-09-21 19:43:20 +0530"
     finally:
         monkeypatch.undo()
         time.tzset()

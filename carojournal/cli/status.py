@@ -135,7 +135,7 @@ def _consent(found: "Status") -> str:
     if found.consent is None:
         return "none recorded"
     answer, current, at_ms = found.consent
-    return f"{answer}, {local_text(at_ms)}{'' if current else ' (to an older text, so it no longer counts)'}"
+    return f"{answer}, {local_text(at_ms, zone=True)}{'' if current else ' (to an older text, so it no longer counts)'}"
 
 
 def _kept_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
@@ -148,7 +148,7 @@ def _kept_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     if kept.others:
         rows.append(("", f"{count_text(kept.others)} of no event of this schema"))
     if kept.oldest_ms is not None and kept.newest_ms is not None:
-        rows += [("oldest", local_text(kept.oldest_ms)), ("newest", local_text(kept.newest_ms))]
+        rows += [("oldest", local_text(kept.oldest_ms, zone=True)), ("newest", local_text(kept.newest_ms, zone=True))]
     lanes = ", ".join(f"{kept.segments.get(state, 0)} {state}" for state in ("open", "closed", "packed"))
     rows.append(("segments", lanes))
     rows.append(
@@ -157,7 +157,7 @@ def _kept_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     batches = found.batches
     if batches.in_flight:
         rows.append(("in flight", count_text(batches.in_flight, "batch", "batches")))
-    rows.append(("last batch", "none" if batches.last_ms is None else local_text(batches.last_ms)))
+    rows.append(("last batch", "none" if batches.last_ms is None else local_text(batches.last_ms, zone=True)))
     if batches.deletion_requests:
         rows.append(("to delete", f"{count_text(batches.deletion_requests, 'request')} not confirmed yet"))
         if batches.by_hand:
