@@ -185,7 +185,12 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
         entry = find(name)
         if entry is not None:
             slot, wanted, known, admit = entry
-            found = (known(value) if type(value) is wanted else None) or admit(value)
+            if type(value) is wanted:
+                seen = known(value)
+                if seen is not None:
+                    slots[slot] = seen
+                    continue
+            found = admit(value)
             if type(found) is bytes:
                 slots[slot] = found
                 continue
@@ -257,7 +262,12 @@ def _check_group(
         entry = find(name)  # type: ignore[call-overload]
         if entry is not None:
             slot, wanted, known, admit = entry
-            found = (known(value) if type(value) is wanted else None) or admit(value)
+            if type(value) is wanted:
+                seen = known(value)
+                if seen is not None:
+                    slots[slot] = seen
+                    continue
+            found = admit(value)
             if type(found) is bytes:
                 slots[slot] = found
                 continue
