@@ -35,7 +35,8 @@ def compact(
 ) -> int:
     """Seal idle lanes, pack closed segments into zstd files, merge small ones.
 
-    Every event is checked against the schema again, every packed file read back before its sources go.
+    Every event is checked against the schema again, every packed file read back before its sources go.  A damaged
+    packed file is written anew: as it was, where its parity can tell, else with what holds and a note of what is gone.
 
     Exit 65: something was damaged or refused and is accounted for in quarantine/; 75: another carobatch is at work; 77:
     telemetry is off, so nothing is written.
