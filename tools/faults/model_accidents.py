@@ -92,10 +92,14 @@ class Accidents(World):
                         yield os.path.join(place, name)
 
     def _strike_whole(self, path: str, data: bytes, kind: str, at: int, size: int) -> None:
-        """Damage a file that is good or bad as a whole; not twice: the same bit flipped again is the old one."""
+        """Damage a file that is good or bad as a whole, or that parity puts right; not twice before it is written anew.
+
+        The same bit flipped again would be the old one, and a second place in a packed file be beyond its parity.
+        """
         if self.known.struck_files.get(path, (b"", False))[0] == data:
             return
-        if path.endswith(".zst"):
+        is_packed = path.endswith(".zst")
+        if is_packed and not model_files.is_mendable(data, kind, at, size):
             for segment in {segment for segment, _ in self.known.events}:
                 if segment in data:  # The inventory names the segments of a packed file in plain bytes.
                     self.known.damaged |= {one for one in self.known.events if one[0] == segment}
@@ -104,7 +108,8 @@ class Accidents(World):
             kind = "flip"  # A lock file is written in place and never grows.
         model_files.strike(path, kind, at, size)
         with open(path, "rb") as file:
-            self.known.struck_files[path] = (file.read(), kind == "flip")
+            after = file.read()
+        self.known.struck_files[path] = (after, after != data and (kind == "flip" or is_packed))
 
     def _blur(self) -> None:
         """Forgive everything that is gone by now: what said where it went is damaged."""

@@ -10,10 +10,11 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Found", "is_whole", "left_by_a_death", "records_in", "segment_files", "strike", "uuid_of"]
+__all__ = ["Found", "is_mendable", "is_whole", "left_by_a_death", "records_in", "segment_files", "strike", "uuid_of"]
 
 _LABEL = bytes.fromhex("D9D9F8DA434A4C3143424F52")
 _OVERHEAD = 25
+_PARITY_BLOCK_BYTES = 64  # FORMAT.md section 8: no block of a packed file is smaller.
 
 
 class Found(NamedTuple):
@@ -105,6 +106,13 @@ def strike(path: str, kind: str, at: int, size: int) -> tuple[int, int]:
             return at, len(data)
         file.write(bytes(size) if kind == "zeros" else data[-size:])
         return len(data), len(data)
+
+
+def is_mendable(data: bytes, kind: str, at: int, size: int) -> bool:
+    """Tell whether that damage costs the packed file *data* nothing: parity puts a block of its frame right."""
+    at = min(at, max(len(data) - 1, 0))
+    hit = {"flip": size, "zero": size, "cut": len(data) - at}.get(kind, 0)
+    return not hit or (hit <= _PARITY_BLOCK_BYTES and at >= 8 + int.from_bytes(data[4:8], "little"))
 
 
 def left_by_a_death(root: str) -> Iterator[str]:
