@@ -82,6 +82,19 @@ class Accidents(World):
             self.known.cut.add(segment)  # What is left, or repeated, may look like the beginning of a record.
         self.known.blurred |= kind == "cut"
 
+    def rot(self, which: int, kind: str, at: float, size: int) -> None:
+        """Damage a packed file behind its inventory, by so little that nothing may be lost."""
+        paths = sorted(path for path in self._breakable() if path.endswith(".zst"))
+        if not paths:
+            return
+        path = paths[which % len(paths)]
+        with open(path, "rb") as file:
+            data = file.read()
+        start = 8 + int.from_bytes(data[4:8], "little")
+        if start < len(data):
+            place = max(start, len(data) - size) if kind == "cut" else start + int(at * (len(data) - 1 - start))
+            self._strike_whole(path, data, kind, place, size)
+
     def _breakable(self) -> Iterator[str]:
         yield from model_files.segment_files(self.root)
         for folder, names in (("packed", None), ("lanes", None), ("", ("drops", "policy"))):

@@ -125,6 +125,11 @@ class JournalMachine(RuleBasedStateMachine):
     def damage(self, which: int, kind: str, at: float, size: int) -> None:
         self.world.strike(which, kind, at, size)
 
+    @rule(which=_WHICH, kind=st.sampled_from(["flip", "zero", "cut"]), at=st.floats(0, 1), size=st.integers(1, 64))
+    def rot(self, which: int, kind: str, at: float, size: int) -> None:
+        """By chance damage seldom meets a packed file in a place that parity puts right."""
+        self.world.rot(which, kind, at, size)
+
     @invariant()
     def holds(self) -> None:
         self.world.settle()
