@@ -1,6 +1,8 @@
 """What a fuzzing target is, and what it may never do: the oracle that all of them share."""
 
+import atexit
 import os
+import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
@@ -67,6 +69,8 @@ def attempt(call: Callable[[], _T], *, quiet: bool = True) -> "tuple[_T | None, 
 
 @cache
 def scratch(name: str) -> str:
-    """Return a directory of this process for one target, in memory where the system has that."""
+    """Return a directory of this process for one target, in memory where the system has that; it goes at the end."""
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    return tempfile.mkdtemp(prefix=f"fuzz-{name}-", dir=place)
+    folder = tempfile.mkdtemp(prefix=f"fuzz-{name}-", dir=place)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
