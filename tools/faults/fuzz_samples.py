@@ -19,6 +19,7 @@ from carobatch.verdicts import Verdict
 from carojournal import Journal, deletion, drops, sent
 from carojournal.codec import dumps
 from carojournal.reader import JournalReader
+from faults.fuzz_target import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ def batch(root: str) -> Batch:
 @cache
 def journal() -> str:
     """Return the root of the sample; do not change it, `copy` it."""
-    root = os.path.join(tempfile.mkdtemp(prefix="faults-sample-"), "journal")
+    root = os.path.join(scratch("sample"), "journal")
     draw = Random(7)
     for day in (0, 1):
         for hour in (0, 1):
@@ -132,13 +133,14 @@ def _ledger(root: str, store: PackedStore, draw: Random) -> None:
 @cache
 def bundle() -> bytes:
     """Return the sample's bundle, as one tar.zst."""
-    root = copy(tempfile.mkdtemp(prefix="faults-bundle-"))
-    for name in os.listdir(os.path.join(root, "receipts")):
-        os.unlink(os.path.join(root, "receipts", name))
-    draw = Random(8)
-    export = plan_export(PackedStore(root, CAP_BYTES), Ledger(root, draw.randbytes), draw.randbytes(16))
-    assert export is not None
-    return b"".join(export.chunks())
+    with tempfile.TemporaryDirectory() as folder:
+        root = copy(folder)
+        for name in os.listdir(os.path.join(root, "receipts")):
+            os.unlink(os.path.join(root, "receipts", name))
+        draw = Random(8)
+        export = plan_export(PackedStore(root, CAP_BYTES), Ledger(root, draw.randbytes), draw.randbytes(16))
+        assert export is not None
+        return b"".join(export.chunks())
 
 
 def copy(folder: str, name: str = "journal") -> str:
