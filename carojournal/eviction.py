@@ -6,6 +6,9 @@ may itself hold loss records; their sums travel on in `carried`, so that no loss
 What receipts account for is not lost.  A file of which every event was delivered goes first, under the reason
 `delivered`; of one that was delivered in part the record counts the others, and what arrived stands in its `carried`.
 
+A packed file whose inventory is damaged goes last: of its events nobody could say that they went.  `carobatch` writes
+it anew, and then it is one like the others.
+
 A segment of which a crash left two copies goes with both of them: a loss that is told twice counts once only as long as
 both records stand.  A file that cannot be unlinked stays, with a loss record that does not count as long as it does;
 others go in its place, or one such file would let the spool grow for ever.
@@ -22,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from carojournal import held
     from carojournal.delivered import Delivered
     from carojournal.predecessors import Others
 
@@ -62,18 +66,43 @@ def choose(
     left = sorted(candidates)
     left.sort(key=lambda one: not _is_delivered(os.path.join(root, one[3], one[2]), delivered))
     around = _Around(root, [*opened, *((folder, name) for _, _, name, folder, _ in left)])
-    for at, (_, _, name, folder, size) in enumerate(left):
-        victim = _victim(root, (folder, name, size), named, gone, delivered, around)
-        if victim is not None:
-            total -= size
-            victims.append(victim)
-            around.going.add((folder, name))
+    silent: list[tuple[str, str, int]] = []
+    for _, _, name, folder, size in left:
         if total <= cap_bytes:
-            left = left[at + 1 :]
             break
+        if folder == "packed" and not _is_readable(os.path.join(root, folder, name)):
+            silent.append((folder, name, size))
+            continue
+        total -= _add(victims, _victim(root, (folder, name, size), named, gone, delivered, around), around)
+    for file in silent:
+        if total > cap_bytes:
+            total -= _add(victims, _victim(root, file, named, gone, delivered, around), around)
     if total > cap_bytes:
         raise SpoolFull("make room in", root, None, "nothing may be evicted")
-    return [*victims, *_copies(root, left, gone, named)]
+    return [*victims, *_copies(root, [one for one in left if (one[3], one[2]) not in around.going], gone, named)]
+
+
+def _add(victims: list[Victim], victim: "Victim | None", around: "_Around") -> int:
+    """Take note of one more victim, if it is one; return how many bytes go with it."""
+    if victim is None:
+        return 0
+    victims.append(victim)
+    folder, name = os.path.split(victim.path)
+    around.going.add((os.path.basename(folder), name))
+    return victim.size
+
+
+def _is_readable(path: str) -> bool:
+    """Tell whether the packed file at *path* says what it holds."""
+    try:
+        return _says(carojournal.held.describe(path))
+    except OSError:
+        return True  # Whoever opens it next learns why not.
+
+
+def _says(losses: "list[held.Loss]") -> bool:
+    """Tell whether *losses* say anything of what a packed file holds; its name alone says no number."""
+    return any(events or carried for _, _, _, events, carried in losses)
 
 
 def _is_delivered(path: str, delivered: "Delivered") -> bool:
@@ -82,7 +111,8 @@ def _is_delivered(path: str, delivered: "Delivered") -> bool:
     try:
         if not delivered.names(bytes.fromhex(os.path.basename(path)[17:49])):
             return False
-        return all(delivered.count(loss[0], loss[1], loss[2]) >= loss[3] for loss in held.describe(path))
+        losses = held.describe(path)
+        return _says(losses) and all(delivered.count(loss[0], loss[1], loss[2]) >= loss[3] for loss in losses)
     except (OSError, ValueError):
         return False
 
@@ -161,7 +191,8 @@ def _copies(root: str, left: "list[tuple[str, bool, str, str, int]]", gone: set[
     for _, is_closed, name, folder, size in left:
         path = os.path.join(root, folder, name)
         try:
-            segments = {bytes.fromhex(name[17:49])} if is_closed else {loss[0] for loss in held.describe(path)}
+            losses = [] if is_closed else held.describe(path)
+            segments = {bytes.fromhex(name[17:49])} if is_closed else {loss[0] for loss in losses if _says(losses)}
         except (OSError, ValueError):
             continue
         if segments and segments <= gone and not is_named(segments, named):

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from carobatch_journals import DAY_MS, close_lanes, events_of, fill, journal_at
+from carobatch_journals import DAY_MS, close_lanes, events_of, fill, journal_at, squeezed
 from faults_by_hand import lives_beyond
+from told_losses import lost
 from uploads import names
 
 from carobatch.cli import main
@@ -196,3 +197,42 @@ def test_a_kill_anywhere_loses_nothing_that_could_be_read(root, clock, one):
     assert nth > 5
     assert path.read_bytes() == whole
     assert not [name for name in os.listdir(path.parent) if name.endswith(".tmp")] or run(root, clock)
+
+
+def test_a_file_that_cannot_say_what_it_holds_is_evicted_last(tmp_path, clock):
+    """Its events would be gone and no record could say how many; mended, it says so."""
+    root, cap = str(tmp_path / "journal"), 100_000
+    with squeezed(root, clock, cap) as journal:
+        made = []
+        for _ in range(2):
+            made += fill(journal, clock, 150, 10)
+            close_lanes(root)
+            run(root, clock, cap)
+            clock.advance(DAY_MS)
+        made += fill(journal, clock, 10)
+        oldest, other = (Path(root, "packed", name) for name in names(root, "packed"))
+        whole = oldest.read_bytes()
+        oldest.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        while other.exists():
+            made += fill(journal, clock, 50, 10)
+        assert oldest.exists()
+        assert run(root, clock, cap).mended == 1
+        assert oldest.read_bytes() == whole
+        while oldest.exists():
+            made += fill(journal, clock, 50, 10)
+    assert lost(root) + len(events_of(root)) == len(made)
+    assert verify(root).exit_code == 0
+
+
+def test_it_goes_all_the_same_where_nothing_else_can(tmp_path, clock):
+    root, cap = str(tmp_path / "journal"), 100_000
+    with squeezed(root, clock, cap) as journal:
+        fill(journal, clock, 600, 10)
+        close_lanes(root)
+        run(root, clock, cap)
+        [path] = (Path(root, "packed", name) for name in names(root, "packed"))
+        data = path.read_bytes()
+        path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:] + bytes(cap))
+        fill(journal, clock, 600, 10)
+        assert not path.exists()
+        assert journal.stats["dropped"] == 0
