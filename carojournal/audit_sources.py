@@ -21,6 +21,8 @@ from itertools import zip_longest
 
 from carojournal import codec, zstd
 from carojournal.errors import DamagedData, MalformedCBOR
+from carojournal.held import inventory_holds
+from carojournal.packed import INVENTORY_BYTES_MAX
 from carojournal.parity import parity_of
 
 __all__ = ["BYTES_MAX", "Member", "is_own_name", "members"]
@@ -143,6 +145,8 @@ def _zstd(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
 
 def _without_parity(inventory: bytes, frame: bytes) -> bytes:
     """Return a packed file's *inventory* without the parity of its *frame*, which is judged by itself; others whole."""
+    if len(inventory) > INVENTORY_BYTES_MAX or not inventory_holds(inventory):
+        return inventory
     try:
         value = codec.loads(inventory)
     except MalformedCBOR:

@@ -89,6 +89,11 @@ class DurableFile:
     ) -> None:
         self.abort()
 
+    @property
+    def temporary(self) -> str:
+        """The path of what was written so far; empty once that is in its place, or gone."""
+        return self._temporary
+
     def _wrapped(self, step: str, problem: OSError) -> JournalIOError:
         return self._error(step, self.path, problem.errno, problem.strerror or "")
 

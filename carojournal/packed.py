@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTENT_BYTES_MAX",
+    "INVENTORY_BYTES_MAX",
     "PACKED",
     "SECTION_BYTES_MAX",
     "SUFFIX",

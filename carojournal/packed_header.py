@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEADER_BYTES_MAX",
+    "NOT_KNOWN",
     "OTHER_WRITER",
     "SECTION_BYTES_MAX",
     "VERSION",
     "inventory_misfit",
+    "is_emptied",
     "is_loss",
     "is_writer",
     "misfit",
@@ -45,6 +47,7 @@ SECTIONS_MAX = 16_384  # Of an inventory, at 64 bytes and more each; ours have a
 LOSSES_MAX = 16_384  # A loss record takes 100 bytes and more: a segment cannot hold more of them.
 RUNS_MAX = 16_384  # More than the records that a segment can hold.
 OTHER_WRITER = "other/0.0"
+NOT_KNOWN = bytes(32)  # The source's SHA-256 in a section whose events were given up (`carobatch` says why).
 REASONS = frozenset(("evicted", "delivered", "cleared", "damaged", "torn", "refused", "selection"))
 _PROGRAMS = ("carojournal", "caro", "other")
 GAPS_MAX = 16_384  # As many as a header of HEADER_BYTES_MAX can hold.
@@ -191,7 +194,13 @@ def inventory_misfit(inventory: object) -> str:
     bad = [key for key, check in _INVENTORY.items() if not check(inventory[key])]
     if not bad and not _fits(inventory["parity"], inventory["frame"]["bytes"]):
         bad = ["parity"]
-    return f"the inventory's {bad[0]} are not what they must be" if bad else ""
+    if bad:
+        return f"the inventory's {bad[0]} are not what they must be"
+    if not all(map(_agrees, inventory["sections"])):
+        return "the inventory's counts do not agree"
+    if len({row["segment"] for row in inventory["sections"]}) != len(inventory["sections"]):
+        return "the inventory lists a segment twice"
+    return ""
 
 
 def _fits(parity: "dict[str, Any]", size: int) -> bool:
@@ -214,8 +223,17 @@ def misfit(header: dict[str, object]) -> str:
     for key, check in _HEADER.items():
         if not check(header[key]):
             return f"the section header's {key} is out of range"
-    runs: list[list[int]] = header["runs"]  # type: ignore[assignment]
+    return "" if _agrees(header) else "the section header's counts do not agree"
+
+
+def _agrees(header: "Mapping[str, Any]") -> bool:
+    """Tell whether the counts of a header, or of an inventory's row, follow from its runs and fit its size."""
+    runs = header["runs"]
     ends = (runs[0][0], runs[-1][1]) if runs else (0, 0)
-    if (header["first_seq"], header["last_seq"]) != ends or header["events"] != sum(b - a + 1 for a, b in runs):
-        return "the section header's counts do not agree"
-    return ""
+    count = sum(last - first + 1 for first, last in runs)
+    return bool((header["first_seq"], header["last_seq"]) == ends and header["events"] == count <= header["size"])
+
+
+def is_emptied(header: "Mapping[str, Any]") -> bool:
+    """Tell whether a section's *header* is one whose events were given up, each of which its gaps name."""
+    return bool(header["source"]["sha256"] == NOT_KNOWN and header["source"]["damaged"] and not header["events"])

@@ -48,35 +48,43 @@ def iter_salvaged(path: str) -> "Iterator[Section]":
 
 
 def sections_that_hold(inventory: Inventory) -> "Iterator[Section]":
-    """Yield those sections of a packed file whose SHA-256 is what its inventory says.  Raises OSError."""
+    """Yield those sections of a packed file whose SHA-256 is what its inventory says.  Raises OSError.
+
+    Each is looked for by the bytes that its header begins with.  Memory: the file's content as far as it decompresses,
+    which is what its inventory says at most.
+    """
+    hashes = {row["segment"]: row["sha256"] for row in inventory.sections}
+    content = _as_far_as_it_goes(inventory)
+    end = 0
+    misses = 0
+    while hashes and misses < _TRIES_MAX and (at := content.find(_HEADER, end)) >= 0:
+        found = first_header(content[at : at + HEADER_BYTES_MAX])
+        if found is None:
+            end, misses = at + 1, misses + 1
+            continue
+        header, length = found
+        end = at + length  # What decodes as a map is one header, and none begins within it.
+        if header.get("segment") not in hashes or misfit(header):
+            misses += 1
+            continue
+        after = end + int(header["size"])  # type: ignore[call-overload]
+        if hashlib.sha256(content[at:after]).digest() == hashes[header["segment"]]:
+            del hashes[header["segment"]]
+            yield Section(header, content[end:after])
+            end = after
+
+
+def _as_far_as_it_goes(inventory: Inventory) -> bytes:
+    """Return what of the frame decompresses, no more than the inventory says that there is."""
+    parts: list[bytes] = []
+    left = min(inventory.content_bytes, CONTENT_BYTES_MAX)
     with open(open_file(inventory.path), "rb") as file:
         file.seek(inventory.start)
         reader = zstd.BoundedReader(file, CONTENT_BYTES_MAX, inventory.path)
-        parts: list[bytes] = []
         try:
-            while part := reader.read(_STEP_BYTES):
+            while left > 0 and (part := reader.read(min(left, _STEP_BYTES))):
                 parts.append(part)
+                left -= len(part)
         except DamagedData:
             pass  # What came until then is judged by itself.
-    content = b"".join(parts)
-    hashes = {row["segment"]: row["sha256"] for row in inventory.sections}
-    end = 0
-    for _ in range(len(hashes) + _TRIES_MAX):
-        at = content.find(_HEADER, end)
-        if at < 0:
-            break
-        section = _section_at(content, at)
-        end = at + 1
-        if section is not None:
-            encoded = section.encode()
-            if hashlib.sha256(encoded).digest() == hashes.get(section.segment):
-                yield section
-                end = at + len(encoded)
-
-
-def _section_at(content: bytes, at: int) -> Section | None:
-    found = first_header(content[at : at + HEADER_BYTES_MAX])
-    if found is None or misfit(found[0]):
-        return None
-    header, length = found
-    return Section(header, content[at + length : at + length + int(header["size"])])  # type: ignore[call-overload]
+    return b"".join(parts)

@@ -43,6 +43,7 @@ CLOSED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.seg(~?)\Z", re.ASCII)
 _LOCK = re.compile(rb"([0-9a-f]{32}) (\d{16}) (\d{13}) ([0-9a-f]{8})\n\Z")
 PACKED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.cborseq\.zst\Z", re.ASCII)
 
+_UUID = b"gsegmentP"  # The key of a header under which the uuid stands, and the head of its 16 bytes.
 _PROBE_BYTES = 4_096  # Holds every header that we write, and at the other end the last record.
 
 Previous = tuple[bytes, int | None, int | None]
@@ -144,16 +145,24 @@ def resolve_uuid(data: bytes, named: bytes | None) -> tuple[bytes | None, dict[s
     """Return (uuid, header or None) of the segment file *data*; *named* is what its name or lock file says.
 
     The header's word counts unless the records themselves verify under the other uuid only: anybody can put a header
-    before foreign records, but their checksums know where they belong.
+    before foreign records, but their checksums know where they belong.  Where neither says one under which they do, the
+    bytes of the damaged header may.
     """
     header = read_header(data)
     said = header["segment"] if header else None
     assert said is None or type(said) is bytes
     if said is not None and (named is None or said == named or next_record(said, data, 0) is not None):
         return said, header
-    if named is not None and next_record(named, data, 0) is not None:
-        return named, None
+    for other in (named, _uuid_in(data)):
+        if other is not None and next_record(other, data, 0) is not None:
+            return other, None
     return said, header
+
+
+def _uuid_in(data: bytes) -> bytes | None:
+    """Return the uuid that stands in a header which does not verify; the records behind it say whether it is right."""
+    at = data.find(_UUID, FIRST_RECORD_OFFSET, _PROBE_BYTES) + len(_UUID)
+    return data[at : at + 16] if at >= len(_UUID) else None
 
 
 def header_facts(header: dict[str, object]) -> tuple[int | None, int, bytes, Previous | None]:
@@ -181,13 +190,20 @@ def _ends_sealed(segment: bytes, tail: bytes) -> bool:
 
 
 def _began(data: bytes) -> bool:
-    """Tell whether *data* is the beginning of a segment whose header never arrived in full."""
-    if not data.strip(b"\0") or LABEL.startswith(data):
+    """Tell whether *data* is the beginning of a segment whose header never arrived in full.
+
+    Zeros behind it are what a file system fills in where the size arrived and the bytes did not.
+    """
+    there = data.rstrip(b"\0")
+    if LABEL.startswith(there):
         return True
-    try:
-        return data.startswith(LABEL) and decode_record(NO_SEGMENT, data, FIRST_RECORD_OFFSET) is None
-    except CorruptRecord:
-        return False
+    for part in (data, there):
+        try:
+            if part.startswith(LABEL) and decode_record(NO_SEGMENT, part, FIRST_RECORD_OFFSET) is None:
+                return True
+        except CorruptRecord:
+            continue
+    return False
 
 
 def describe_file(

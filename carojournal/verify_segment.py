@@ -127,6 +127,7 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
     A file that stops being readable ends with an entry whose `damage` says so.  Raises OSError.
     """
     from carojournal.packed import frame_damage, iter_sections, read_inventory
+    from carojournal.packed_header import is_emptied
 
     segment = b""
     spot = None
@@ -146,7 +147,7 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
                 done.damage.append(Damage(path, 0, 0, "schema"))
             if listed is not None and not _agrees(listed.pop(segment, {}), header):
                 done.damage.append(Damage(path, 0, inventory.start, "inventory"))
-            done.told = bool(header["gaps"])
+            done.told = bool(header["gaps"]) or is_emptied(header)
             seqs = []
             for seq, payload in records:
                 reason, kind = _judge(payload, schema, first=False)

@@ -11,6 +11,7 @@ from carojournal import Journal, codec, frame, zstd
 from carojournal.audit import audit_paths
 from carojournal.audit_sources import is_own_name, members
 from carojournal.cli.audit import audit
+from carojournal.packed_write import with_checksum
 from carojournal.parity import parity_of
 
 SECRET = "jane.doe@example.com"
@@ -187,10 +188,11 @@ def test_a_skippable_frame_is_looked_at(tmp_path):
 
 def test_parity_is_passed_over_only_where_it_is_that_of_the_frame(tmp_path):
     content = zstd.compress(sequence(EVENT))
-    inventory = {"version": 1, "parity": parity_of(content)}
-    assert report(tmp_path, "a.zst", zstd.skippable(codec.dumps(inventory)) + content).clean
+    inventory = {"version": 1, "sections": [], "content": {}, "frame": {}, "checked": bytes(32)}
+    inventory["parity"] = parity_of(content)
+    assert report(tmp_path, "a.zst", zstd.skippable(with_checksum(inventory)) + content).clean
     inventory["parity"]["odd"] = SECRET.encode().ljust(64, b"\0")
-    assert report(tmp_path, "a.zst", zstd.skippable(codec.dumps(inventory)) + content).counts
+    assert report(tmp_path, "a.zst", zstd.skippable(with_checksum(inventory)) + content).counts
 
 
 def test_a_cut_off_frame_is_unread(tmp_path):

@@ -110,6 +110,19 @@ def test_damaged_header_of_an_open_lane_is_replaced_by_its_lock_file(tree):
     assert identities(JournalReader(tree)) == [(A, 1)]
 
 
+def test_a_damaged_header_still_names_the_segment_where_no_lock_file_does(tree):
+    path = put_lane(tree, A, [forge.event(1), forge.event(2)])
+    data = path.read_bytes()
+    at = data.index(A)
+    path.with_suffix(".lock").write_bytes(b"\xff" * 73)
+    path.write_bytes(bytes(40) + data[40:])
+    assert identities(JournalReader(tree)) == [(A, 1), (A, 2)]
+    path.write_bytes(bytes(40) + data[40:at] + B + data[at + 16 :])  # No record verifies under that one.
+    assert identities(JournalReader(tree)) == []
+    path.write_bytes(bytes(at) + data[at:])
+    assert identities(JournalReader(tree)) == []
+
+
 def test_header_of_another_segment_is_not_believed(tree):
     path = put(tree, A, [forge.event(1), forge.event(2)])
     data = path.read_bytes()

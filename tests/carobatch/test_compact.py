@@ -153,8 +153,8 @@ def test_packing_never_takes_the_spool_beyond_cap_and_a_segment(root, clock, mon
     seen = []
     write = PackedStore.write
 
-    def watched(store, sections, data):
-        path = write(store, sections, data)
+    def watched(store, sections, data, place=""):
+        path = write(store, sections, data, place)
         seen.append(sum(size for *_, size in spool.usage(root)))
         return path
 

@@ -4,14 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
-from carobatch_journals import DAY_MS, close_lanes, events_of, fill, journal_at, squeezed
+from carobatch_journals import events_of
 from faults_by_hand import lives_beyond
-from told_losses import lost
+from packed_files import CAP, beyond_parity, pack, run
 from uploads import names
 
 from carobatch.cli import main
-from carobatch.compact import compact
-from carobatch.scrub import scrub
+from carobatch.scrub import Scrubbed, scrub
 from carobatch.store import PackedStore
 from carojournal import held, packed
 from carojournal.cbordecode import decode
@@ -19,33 +18,11 @@ from carojournal.cli import main as carojournal
 from carojournal.recovery import verify
 from carojournal.unfinished import Tellers
 
-CAP = 10_000_000
-EVENTS = 4_000  # Of more than one block of zstd.
-
 
 @pytest.fixture
 def one(root, clock):
     """The path of a packed file of four segments, its bytes, and its events."""
-    with journal_at(root, clock) as journal:
-        for _ in range(4):
-            fill(journal, clock, EVENTS // 4, 10)
-            close_lanes(root)
-    run(root, clock)
-    [name] = names(root, "packed")
-    path = Path(root, "packed", name)
-    return path, path.read_bytes(), events_of(root)
-
-
-def run(root, clock, cap=CAP):
-    return compact(root, PackedStore(root, cap, 9), clock.now_ms + 100 * DAY_MS, 0)
-
-
-def beyond_parity(path):
-    """Damage that takes the sections of the last third."""
-    whole = path.read_bytes()
-    inventory = packed.read_inventory(str(path))
-    at = inventory.start + inventory.frame_bytes * 2 // 3
-    path.write_bytes(whole[:at] + bytes(3 * inventory.parity["block"]) + whole[at + 3 * inventory.parity["block"] :])
+    return pack(root, clock)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +115,15 @@ def test_the_verb_says_what_was_mended_and_what_is_gone(root, one, capsys):
 def test_what_a_host_evicts_meanwhile_stays_gone(root, clock, one, monkeypatch):
     path, whole, _ = one
     path.write_bytes(whole[:-1])
-    encode = PackedStore.encode
+    read_frame = packed.read_frame
 
-    def evicted(self, sections):
+    def evicted(inventory):
+        frame = read_frame(inventory)
         path.unlink()
-        return encode(self, sections)
+        return frame
 
-    monkeypatch.setattr(PackedStore, "encode", evicted)
-    assert scrub(PackedStore(root, CAP), []) == (0, 0)
+    monkeypatch.setattr(packed, "read_frame", evicted)
+    assert scrub(PackedStore(root, CAP), []) == Scrubbed()
     assert names(root, "packed") == []
 
 
@@ -153,17 +131,21 @@ def test_what_is_told_as_lost_is_not_written_anew(root, one, monkeypatch):
     path, whole, _ = one
     path.write_bytes(whole[:-1])
     monkeypatch.setattr(Tellers, "told", lambda _, segments: set(segments))
-    assert scrub(PackedStore(root, CAP), []) == (0, 0)
+    assert scrub(PackedStore(root, CAP), []) == Scrubbed()
     assert path.read_bytes() == whole[:-1]
 
 
 def test_without_room_nothing_is_touched_and_that_is_said(root, one):
     path, whole, _ = one
-    path.write_bytes(whole[:-1])
+    beyond_parity(path)
+    damaged = path.read_bytes()
     problems = []
-    assert scrub(PackedStore(root, len(whole)), problems) == (0, 0)
+    assert scrub(PackedStore(root, len(whole)), problems) == Scrubbed()
     assert [(where, "no room" in reason) for where, reason in problems] == [(str(path), True)]
-    assert path.read_bytes() == whole[:-1]
+    assert path.read_bytes() == damaged
+    path.write_bytes(whole[:-1])  # What parity puts right needs none.
+    assert scrub(PackedStore(root, len(whole)), problems).mended == 1
+    assert path.read_bytes() == whole
 
 
 def test_what_quarantine_holds_already_stays(root, clock, one):
@@ -192,47 +174,8 @@ def test_a_kill_anywhere_loses_nothing_that_could_be_read(root, clock, one):
         if lives_beyond(nth, lambda: scrub(PackedStore(root, CAP), [])):
             break
         assert events_of(root) == events
-        assert scrub(PackedStore(root, CAP), [])[0] in (0, 1)
+        assert scrub(PackedStore(root, CAP), []).mended in (0, 1)
         assert path.read_bytes() == whole
     assert nth > 5
     assert path.read_bytes() == whole
     assert not [name for name in os.listdir(path.parent) if name.endswith(".tmp")] or run(root, clock)
-
-
-def test_a_file_that_cannot_say_what_it_holds_is_evicted_last(tmp_path, clock):
-    """Its events would be gone and no record could say how many; mended, it says so."""
-    root, cap = str(tmp_path / "journal"), 100_000
-    with squeezed(root, clock, cap) as journal:
-        made = []
-        for _ in range(2):
-            made += fill(journal, clock, 150, 10)
-            close_lanes(root)
-            run(root, clock, cap)
-            clock.advance(DAY_MS)
-        made += fill(journal, clock, 10)
-        oldest, other = (Path(root, "packed", name) for name in names(root, "packed"))
-        whole = oldest.read_bytes()
-        oldest.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
-        while other.exists():
-            made += fill(journal, clock, 50, 10)
-        assert oldest.exists()
-        assert run(root, clock, cap).mended == 1
-        assert oldest.read_bytes() == whole
-        while oldest.exists():
-            made += fill(journal, clock, 50, 10)
-    assert lost(root) + len(events_of(root)) == len(made)
-    assert verify(root).exit_code == 0
-
-
-def test_it_goes_all_the_same_where_nothing_else_can(tmp_path, clock):
-    root, cap = str(tmp_path / "journal"), 100_000
-    with squeezed(root, clock, cap) as journal:
-        fill(journal, clock, 600, 10)
-        close_lanes(root)
-        run(root, clock, cap)
-        [path] = (Path(root, "packed", name) for name in names(root, "packed"))
-        data = path.read_bytes()
-        path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:] + bytes(cap))
-        fill(journal, clock, 600, 10)
-        assert not path.exists()
-        assert journal.stats["dropped"] == 0

@@ -92,7 +92,12 @@ def _signer(path: str, data: bytes, allowed: dict[bytes, str]) -> str:
 
 
 def is_confirmed(row: dict[str, object], acks: "dict[str, Runs]") -> bool:
-    """Tell whether every event of a packed section (its inventory row) is confirmed by *acks*."""
+    """Tell whether every event of a packed section (its inventory row) is confirmed by *acks*, and none was damaged.
+
+    Nobody else tells of what is damaged: such a section goes by eviction, which carries that on.
+    """
+    if any(gap["reason"] == "damaged" for gap in row["gaps"]):  # type: ignore[attr-defined]
+        return False
     segment: bytes = row["segment"]  # type: ignore[assignment]
     runs: Runs = row["runs"]  # type: ignore[assignment]
     confirmed = acks.get(segment.hex())

@@ -30,6 +30,7 @@ from carobatch.store import SECTIONS_MAX, PackedStore
 from carobatch.sweep import sweep
 from carojournal.durable import sync_directory
 from carojournal.errors import DamagedData
+from carojournal.packed_header import is_emptied
 from carojournal.schema_registry import is_known_schema
 from carojournal.segment_file import read_file
 from carojournal.segments import list_segments
@@ -83,7 +84,8 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
     store.remove_temporaries()
     sweep(root)
     finish_evictions(root)
-    done.mended, done.damaged_bytes = scrub(store, done.problems)
+    scrubbed = scrub(store, done.problems)
+    done.mended, done.refused, done.damaged_bytes = scrubbed.mended, scrubbed.refused, scrubbed.damaged_bytes
     done.sealed, done.busy = seal_idle_lanes(root, now_ms, idle_ms)
     listing = list_segments(root)
     with ThreadPoolExecutor(max_workers=1) as worker:
@@ -173,9 +175,10 @@ def _pack(root: str, store: PackedStore, batch: "list[tuple[SegmentInfo, Section
         _pack(root, store, batch[: len(batch) // 2], done)
         _pack(root, store, batch[len(batch) // 2 :], done)
         return
-    for info, found in batch:
-        quarantine.keep(root, info.created_us, found)
-    store.write([found.section for _, found in batch], data)
+    for _, found in batch:
+        quarantine.keep(root, found)
+    sections = [found.section for _, found in batch]
+    store.write(sections, data, store.free_path(sections[0]))
     for info, found in batch:
         quarantine.count_refusals(root, found)
         with contextlib.suppress(FileNotFoundError):
@@ -194,14 +197,13 @@ def _finish(
 ) -> None:
     """Remove a source that a killed run had packed already, if the packed file holds all of it."""
     try:
-        same = any(
-            section.segment == info.segment and section.encode() == found.section.encode()
-            for section in store.sections(packed.path)
-        )
+        copies = [section for section in store.sections(packed.path) if section.segment == info.segment]
     except DamagedData as error:
         done.problems.append((error.path, error.reason))
         return
-    if not same:
+    if any(is_emptied(copy.header) for copy in copies):
+        store.replace_section(packed.path, found.section)  # Its events were given up, and here they are.
+    elif not any(copy.encode() == found.section.encode() for copy in copies):
         done.problems.append((info.path, "differs from its packed copy; both are kept"))
         return
     with contextlib.suppress(FileNotFoundError):

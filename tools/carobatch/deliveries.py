@@ -69,8 +69,8 @@ def _packed(path: str, done: Accounted) -> ReadFile | None:
     for row in rows:
         segment: bytes = row["segment"]  # type: ignore[assignment]
         runs: Runs = row["runs"]  # type: ignore[assignment]
-        if intersect(runs, done.get(segment, [])) != runs:
-            return None
+        if intersect(runs, done.get(segment, [])) != runs or any(gap["reason"] == "damaged" for gap in row["gaps"]):  # type: ignore[attr-defined]
+            return None  # Nobody else tells of what is damaged: it goes by eviction, which carries that on.
         found.segments.append(segment)
         found.created_us = max(found.created_us, int(row["created"]))  # type: ignore[call-overload]
         found.losses += [_loss_payload(loss) for loss in row["losses"]]  # type: ignore[attr-defined]

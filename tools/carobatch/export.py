@@ -133,7 +133,10 @@ def _choose(store: "PackedStore", inventory: "Inventory", window: Window) -> tup
         payload = bundle.Payload(name, inventory.content_bytes, inventory.content_sha256, inventory.frame_bytes, frame)
         return payload, inventory.sections
     sections = []
-    for section, place in zip(store.sections(inventory.path), places, strict=True):
+    found = list(store.sections(inventory.path))
+    if [section.segment for section in found] != _segments(inventory.sections):
+        raise DamagedData(inventory.path, 0, "the inventory does not list what its sections are")
+    for section, place in zip(found, places, strict=True):
         if place >= 0:
             checked = recheck_section(section, inventory.path).section
             cut = checked if place else _within(checked, window, inventory.path)

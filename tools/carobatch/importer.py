@@ -20,6 +20,7 @@ from carobatch.archive import BagArchive
 from carobatch.bag_folder import BagFolder
 from carobatch.merge import day_and_consent, merge_small
 from carobatch.receipt import union, write_receipt
+from carobatch.scrub import scrub
 from carobatch.sections import runs_of, with_events
 from carobatch.source import open_bundle
 from carobatch.store import SECTIONS_MAX, PackedStore
@@ -88,6 +89,7 @@ def import_bundle(
         store = PackedStore(done.root, _ARCHIVE_CAP_BYTES)
         store.remove_temporaries()
         sweep(done.root)
+        scrub(store, done.problems)  # What cannot be read would be taken for not held.
         intake = _Intake(store, done)
         with open_bundle(path, identity) as opened:
             if isinstance(opened, str):
@@ -185,7 +187,7 @@ class _Intake:
         if not self._pending:
             return
         pending, self._pending, self._pending_bytes = self._pending, [], 0
-        path = self._store.write(pending, self._store.encode(pending))
+        path = self._store.write(pending, self._store.encode(pending), self._store.free_path(pending[0]))
         for section in pending:
             self._held[section.segment] = path
             runs: Runs = section.header["runs"]  # type: ignore[assignment]
@@ -198,7 +200,9 @@ class _Intake:
 
     def _compare(self, section: "Section", path: str) -> None:
         """Take what a segment that is held already adds to it, and raise the alarm where it contradicts."""
-        held = next(old for old in self._store.sections(path) if old.segment == section.segment)
+        held = next((old for old in self._store.sections(path) if old.segment == section.segment), None)
+        if held is None:
+            raise DamagedData(path, 0, "the inventory lists a segment that the content does not hold")
         if held.encode() == section.encode():
             self._accept(section.segment, section.header["runs"])  # type: ignore[arg-type]
             return

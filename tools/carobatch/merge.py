@@ -131,7 +131,7 @@ def _merge_spared(store: "PackedStore", batch: "list[Inventory]", problems: Prob
         return 0
     sections.sort(key=lambda section: (section.header["created"], section.segment))
     for item in found:
-        quarantine.keep(store.root, item.section.header["created"], item)  # type: ignore[arg-type]
+        quarantine.keep(store.root, item)
     path = store.write(sections, store.encode(sections))
     for item in found:
         quarantine.count_refusals(store.root, item)

@@ -21,30 +21,43 @@ from carojournal.segment_file import read_file
 if TYPE_CHECKING:
     from carobatch.sections import Sectioned
 
-__all__ = ["FOLDER", "count_refusals", "keep"]
+__all__ = ["FOLDER", "count_refusals", "keep", "missing_bytes"]
+
+_Parts = dict[str, list[dict[str, object]]]
 
 FOLDER = "quarantine"
 
 
-def keep(root: str, created_us: int, found: "Sectioned") -> None:
+def keep(root: str, found: "Sectioned") -> None:
     """Write what *found* left out; does nothing if that is nothing.  Raises JournalIOError."""
-    if not found.refused and not any(raw for _, raw, _ in found.damaged):
+    path, parts, before = _parts(root, found)
+    if not any(part not in before[key] for key in parts for part in parts[key]):
         return
-    segment = found.section.segment
-    folder = os.path.join(root, FOLDER)
-    os.makedirs(folder, 0o700, exist_ok=True)
-    path = os.path.join(folder, f"{created_us:016d}-{segment.hex()}.cbor")
-    parts: dict[str, list[object]] = {
-        "refused": [{"seq": seq, "refusals": [list(row) for row in bad]} for seq, bad in found.refused],
-        "damaged": [{"offset": at, "data": raw, "reason": reason} for at, raw, reason in found.damaged if raw],
-    }
-    for key, before in _kept(path).items():
-        parts[key] = [*before, *(part for part in parts[key] if part not in before)]
-    data = dumps({"record": "quarantine", "segment": segment, **parts})
+    os.makedirs(os.path.join(root, FOLDER), 0o700, exist_ok=True)
+    every = {key: [*before[key], *(part for part in parts[key] if part not in before[key])] for key in parts}
+    data = dumps({"record": "quarantine", "segment": found.section.segment, **every})
     write_file(path, data, overwrite=True, error=JournalIOError)
 
 
-def _kept(path: str) -> dict[str, list[object]]:
+def missing_bytes(root: str, found: "Sectioned") -> int:
+    """Return how many damaged bytes of *found* are not kept yet."""
+    _, parts, before = _parts(root, found)
+    fresh = [part["data"] for part in parts["damaged"] if part not in before["damaged"]]
+    return len(b"".join(fresh))  # type: ignore[arg-type]
+
+
+def _parts(root: str, found: "Sectioned") -> "tuple[str, _Parts, _Parts]":
+    """Return the file's path, what of *found* belongs there, and what is there."""
+    created_us: int = found.section.header["created"]  # type: ignore[assignment]
+    path = os.path.join(root, FOLDER, f"{created_us:016d}-{found.section.segment.hex()}.cbor")
+    parts: _Parts = {
+        "refused": [{"seq": seq, "refusals": [list(row) for row in bad]} for seq, bad in found.refused],
+        "damaged": [{"offset": at, "data": raw, "reason": reason} for at, raw, reason in found.damaged if raw],
+    }
+    return path, parts, {"refused": [], "damaged": [], **_kept(path)}
+
+
+def _kept(path: str) -> "_Parts":
     """Return what the file holds already; nothing if there is none, or it cannot be read."""
     with contextlib.suppress(OSError, MalformedCBOR):
         value = loads(read_file(path))

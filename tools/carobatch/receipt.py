@@ -27,7 +27,7 @@ from carojournal.rotation import WRITER
 if TYPE_CHECKING:
     from carobatch.sshsig import Signer
 
-__all__ = ["FORMAT", "PREFIX", "intersect", "parse_receipt", "receipt_name", "union", "write_receipt"]
+__all__ = ["FORMAT", "PREFIX", "difference", "intersect", "parse_receipt", "receipt_name", "union", "write_receipt"]
 
 FORMAT = "carojournal-receipt"
 PREFIX = "receipt-"
@@ -50,6 +50,20 @@ def intersect(left: Runs, right: Runs) -> Runs:
     """Return the runs that hold every number of both."""
     found = [[max(a, c), min(b, d)] for a, b in left for c, d in right if max(a, c) <= min(b, d)]
     return union(found, [])
+
+
+def difference(left: Runs, right: Runs) -> Runs:
+    """Return the runs that hold every number of *left* that is not in *right*."""
+    found: Runs = []
+    for first, last in left:
+        at = first
+        for begin, end in intersect([[first, last]], right):
+            if begin > at:
+                found.append([at, begin - 1])
+            at = end + 1
+        if at <= last:
+            found.append([at, last])
+    return found
 
 
 def receipt_name(manifest: dict[str, object], manifest_sha256: str) -> str:

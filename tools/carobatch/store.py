@@ -2,15 +2,17 @@
 
 import contextlib
 import os
+from itertools import count
 from typing import TYPE_CHECKING
 
 from carojournal import packed, packed_write, spool, zstd
-from carojournal.durable import sync_directory, write_file
+from carojournal.durable import DurableFile, sync_directory
 from carojournal.errors import DamagedData, JournalIOError
 from carojournal.policy import segment_limit
+from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from carojournal.packed import Inventory, Section
 
@@ -67,20 +69,42 @@ class PackedStore:
         self._used = total
         return total
 
-    def write(self, sections: "Sequence[Section]", data: bytes, path: str = "") -> str:
-        """Put *data*, the encoding of *sections*, in its place, read it back and compare it; return its path.
+    def path_of(self, section: "Section") -> str:
+        """Return the path of a packed file that begins with *section*."""
+        return os.path.join(self.folder, packed.packed_name(section.header["created"], section.segment))  # type: ignore[arg-type]
 
-        *path* is that of the file that it replaces, if its name shall stay.  Raises JournalIOError, DamagedData if what
-        is read is not what was written; the file is then gone again.
+    def free_path(self, section: "Section") -> str:
+        """Return a path for a packed file that begins with *section*, where no other file stands."""
+        created = int(section.header["created"])  # type: ignore[call-overload]
+        paths = (os.path.join(self.folder, packed.packed_name(at, section.segment)) for at in count(created))
+        return next(path for path in paths if not os.path.lexists(path))
+
+    def write(self, sections: "Sequence[Section]", data: bytes, path: str = "") -> str:
+        """Write *data*, the encoding of *sections*, read it back, compare it and put it in its place; return its path.
+
+        *path* is that place, if it is not that of the first section.  Raises JournalIOError, DamagedData if what is
+        read is not what was written; what stood in its place before then still does.
         """
-        header = sections[0].header
-        path = path or os.path.join(self.folder, packed.packed_name(header["created"], sections[0].segment))  # type: ignore[arg-type]
-        os.makedirs(self.folder, 0o700, exist_ok=True)
-        write_file(path, data, overwrite=True, error=JournalIOError)
-        if not packed.reads_back(packed.read_inventory(path), (section.encode() for section in sections)):
-            os.unlink(path)
-            raise DamagedData(path, 0, "reads back other than it was written")
+        path = path or self.path_of(sections[0])
+        self._put(
+            path,
+            data,
+            lambda written: packed.reads_back(packed.read_inventory(written), (one.encode() for one in sections)),
+        )
         return path
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write *data*, a whole packed file, in the place of the one at *path*.  Raises as `write`."""
+        self._put(path, data, lambda written: read_file(written, len(data) + 1) == data)
+
+    def _put(self, path: str, data: bytes, holds: "Callable[[str], bool]") -> None:
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        with DurableFile(path, overwrite=True, error=JournalIOError) as file:
+            file.write(data)
+            file.sync()
+            if not holds(file.temporary):
+                raise DamagedData(path, 0, "reads back other than it was written")
+            file.commit()
 
     def paths(self) -> list[str]:
         """Return the paths of all packed files, oldest first."""
@@ -120,7 +144,7 @@ class PackedStore:
     def replace_section(self, path: str, section: "Section") -> None:
         """Write the packed file at *path* again with *section* in place of the one of the same segment."""
         sections = [section if old.segment == section.segment else old for old in self.sections(path)]
-        self.write(sections, self.encode(sections))
+        self.write(sections, self.encode(sections), path)
 
     def remove(self, path: str) -> None:
         """Unlink a packed file, durably; one that is gone already is fine.  Raises OSError."""

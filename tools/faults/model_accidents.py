@@ -78,7 +78,7 @@ class Accidents(World):
                 self._blur()
             elif hit and (segment, record.seq) in self.known.events:
                 self.known.damaged.add((segment, record.seq))
-        if kind in ("cut", "again"):
+        if kind in ("cut", "again") or (kind == "zero" and end == len(data)):
             self.known.cut.add(segment)  # What is left, or repeated, may look like the beginning of a record.
         self.known.blurred |= kind == "cut"
 
@@ -119,10 +119,21 @@ class Accidents(World):
             self._blur()
         if path.endswith(".lock") and kind in ("zeros", "again"):
             kind = "flip"  # A lock file is written in place and never grows.
+        named = self._named(path)
         model_files.strike(path, kind, at, size)
+        if self._named(path) != named:  # Nothing else said which segment the lane has.
+            self.known.damaged |= {one for one in self.known.events if one[0] == named}
         with open(path, "rb") as file:
             after = file.read()
         self.known.struck_files[path] = (after, after != data and (kind == "flip" or is_packed))
+
+    def _named(self, path: str) -> bytes:
+        """Return the uuid of the segment beside the lock file at *path*; empty for another file."""
+        beside = f"{path.removesuffix('.lock')}.seg"
+        if not path.endswith(".lock") or not os.path.exists(beside):
+            return b""
+        with open(beside, "rb") as file:
+            return model_files.uuid_of(beside, file.read())
 
     def _blur(self) -> None:
         """Forgive everything that is gone by now: what said where it went is damaged."""
