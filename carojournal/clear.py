@@ -220,7 +220,8 @@ def _remove_root(root: str) -> None:
     for folder in ("segments", "lanes"):
         clear_files.remove_folders(os.path.join(root, folder), itself=True)
     for folder in filter(None, ORDER):
-        if clear_files.holds_ours(root, folder):  # Recorded meanwhile; what else is there is not ours, and stays.
+        # Recorded meanwhile, or not removed; what else is there is not ours, and stays.
+        if clear_files.holds_ours(root, folder) or clear_files.is_empty(root, folder):
             raise JournalIOError("remove", os.path.join(root, folder), errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(root, IDENTITY))

@@ -16,7 +16,7 @@ from carojournal.identity import IDENTITY
 from carojournal.locks import BATCH_LOCK
 from carojournal.migrate_ledger import LEDGER
 
-__all__ = ["ORDER", "Removal", "holds_ours", "is_ours", "listed", "not_ours", "remove_folders", "survey"]
+__all__ = ["ORDER", "Removal", "holds_ours", "is_empty", "is_ours", "listed", "not_ours", "remove_folders", "survey"]
 
 ORDER = ("outbox", "lanes", "segments", "packed", "quarantine", "", "receipts", "sent")  # "": files in the root.
 _DISCARDS = "discards"  # How far carobatch has told what the counters say: without them it means nothing.
@@ -95,6 +95,14 @@ def holds_ours(root: str, folder: str) -> bool:
     except OSError:
         pass
     return True
+
+
+def is_empty(root: str, folder: str) -> bool:
+    """Tell whether one of ORDER is still there, as a folder with nothing in it."""
+    try:
+        return not os.listdir(os.path.join(root, folder))
+    except OSError:
+        return False
 
 
 def survey(root: str) -> tuple[int, int]:

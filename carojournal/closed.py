@@ -5,6 +5,7 @@ with its loss records directly after the header and its seal last, and belongs t
 and no previous segment, so that it is a link in no lane's chain.
 """
 
+import contextlib
 import errno
 import os
 from hashlib import sha256
@@ -72,6 +73,9 @@ def close_lanes(
             continue  # The journal was removed meanwhile.
         except OSError as error:
             odd.append((f"{path}.seg", error))
+            if forget:  # The segment goes all the same, and then nothing may name it; no lock is needed to say nothing.
+                with contextlib.suppress(OSError):
+                    _empty(f"{path}.lock")
         except (LaneLost, UnsafeRoot):
             odd.append((f"{path}.seg", OSError(errno.ESTALE, "the lane was replaced", path)))
     if busy is not None:

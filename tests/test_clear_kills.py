@@ -1,5 +1,6 @@
 """`clear` killed at every call that changes the disk: no id is forgotten, nothing is sent, the next one finishes."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from receivers import Receiver
 from uploads import carobatch, configure, ids, record
 
 from carojournal import Journal, clear, deletion
+from carojournal.errors import JournalIOError
 from carojournal.identity import day_of
 from carojournal.recovery import verify
 from carojournal.status import gather
@@ -127,3 +129,33 @@ def test_what_an_interrupted_clear_left_is_not_sent(root, home, clock, capsys):
         deletion.note(root, f"cleared {NOON_MS}")
         assert carobatch(["upload"]) == 0
         assert set(receiver.events) == set(wanted)
+
+
+def test_where_a_lane_cannot_be_locked_nothing_names_what_went_either(sent, monkeypatch):
+    """A disk without a place for anything: the lock's library opens its file as if it had to make it."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("carojournal.closed.lane_lock", full)
+        with pytest.raises(JournalIOError):
+            clear.clear(sent, NOON_MS, remove_root=False)
+    assert os.listdir(os.path.join(sent, "lanes")) == ["0.lock"]
+    assert verify(sent).exit_code == 0
+
+
+def test_a_folder_that_cannot_be_removed_keeps_the_identity_for_the_next_time(sent, monkeypatch):
+    rmdir = os.rmdir
+
+    def interrupted(path, **options):
+        if str(path).endswith("segments"):
+            raise OSError(errno.EINTR, os.strerror(errno.EINTR), path)
+        rmdir(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", interrupted)
+        with pytest.raises(JournalIOError):
+            clear.clear(sent, NOON_MS, remove_root=True)
+    assert os.path.exists(os.path.join(sent, "journal"))
+    assert clear.clear(sent, NOON_MS, remove_root=True).root_removed

@@ -5,7 +5,7 @@ for reading whose close reports a full one.  EIO is possible wherever a file is 
 the errors of file systems in common, and a disk or a network may break under any of them.
 
     ENOSPC EDQUOT   what allocates: write, mkdir, rename, link; sync, and close after writing, tell of it late (NFS)
-    EFBIG           what makes a file longer
+    EFBIG           what makes a file longer; ftruncate, here, only makes one shorter
     EMFILE          what makes a descriptor
     EROFS           what changes a name or a file; open where it wants to write
     EACCES          what resolves a path; connect; locks that another process holds
@@ -31,7 +31,7 @@ _LOOK = {"EIO", "EACCES"}
 _REMOVE = {"EIO", "EACCES", "EROFS"}
 _NAME = {*_FULL, *_REMOVE}
 _OPEN = {*_NAME, "EMFILE", "EINTR"}
-_SIZE = {"EIO", "EFBIG", "EROFS", "EINTR"}
+_SIZE = {"EIO", "EROFS", "EINTR"}
 _ROWS = (
     (("read", "pread64", "readv"), _READ),
     (("write", "pwrite64", "writev", "pwritev", "fallocate", "copy_file_range", "sendfile"), _WRITE),

@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     for place in (_REPOSITORY, _TOOLS):
         if place not in sys.path:
-            sys.path.append(place)
+            sys.path.insert(0, place)  # This very tree, also where a copy is installed.
     failed = 0
     for row in rows(given):
         print(json.dumps(asdict(row)) if given.json else row, flush=True)
