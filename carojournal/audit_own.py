@@ -72,7 +72,7 @@ _OWN_TEXT = {
     **dict.fromkeys(("rules_sha256", "fingerprint", "acknowledged"), _HASH),
     **dict.fromkeys(("first", "last", "exported_at"), r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"),
     "batch_id": rf"[0-9a-f]{{32}}|{_UUID}|{_HASH}",
-    "writer": r"carojournal[ /-]\d{1,3}\.\d{1,3}\.\d{1,3}",
+    "writer": r"carojournal[ /-]\d{1,3}\.\d{1,3}\.\d{1,3}|other/0\.0",
     "record": "header|loss|seal|section",
     "format": "carojournal-(?:bundle|receipt)",
 }

@@ -17,13 +17,15 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import zip_longest
 
 from carojournal import codec, zstd
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.held import inventory_holds
 from carojournal.packed import INVENTORY_BYTES_MAX
-from carojournal.parity import parity_of
+from carojournal.packed_header import inventory_misfit
+from carojournal.parity import mend, parity_of
 
 __all__ = ["BYTES_MAX", "Member", "is_own_name", "members"]
 
@@ -134,6 +136,7 @@ def _opener(data: bytes) -> Callable[[bytes, _Budget], Iterator[tuple[str, bytes
 
 
 def _zstd(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
+    data = _mended(data)
     frames = list(zstd.walk_frames(lambda at, size: data[at : at + size], len(data), ""))
     for number, (frame, after) in enumerate(zip_longest(frames, frames[1:])):
         if frame.is_skippable:
@@ -141,6 +144,20 @@ def _zstd(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
             yield f"#{number}", _without_parity(inside, data[after.start : after.end]) if after else inside
     reader = zstd.BoundedReader(io.BytesIO(data), budget.left, "")
     yield "", budget.spend(reader.read(budget.left + 1))
+
+
+def _mended(data: bytes) -> bytes:
+    """Return a packed file as it was written, where its parity puts it right; any other file as it is."""
+    start = 8 + int.from_bytes(data[4:8], "little")
+    try:
+        inventory = codec.loads(data[8:start]) if inventory_holds(data[8 : min(start, INVENTORY_BYTES_MAX)]) else None
+    except MalformedCBOR:
+        return data
+    if not isinstance(inventory, dict) or inventory_misfit(inventory):
+        return data
+    frame = mend(data[start:], inventory["frame"]["bytes"], inventory["parity"])
+    holds = frame is not None and sha256(frame).digest() == inventory["frame"]["sha256"]
+    return data[:start] + frame if frame is not None and holds else data
 
 
 def _without_parity(inventory: bytes, frame: bytes) -> bytes:

@@ -70,10 +70,11 @@ def _report(done: "Compaction | None", seconds: float, *, json: bool) -> None:
     if done is None or not (done.segments or done.sealed or done.merged or done.mended):
         print("nothing to compact")
         return
-    print(
-        f"{count_text(done.segments, 'segment')} of {count_text(done.events, 'event')} packed into"
-        f" {count_text(done.files, 'file')}"
-    )
+    if done.segments or not done.mended:
+        print(
+            f"{count_text(done.segments, 'segment')} of {count_text(done.events, 'event')} packed into"
+            f" {count_text(done.files, 'file')}"
+        )
     if done.packed_bytes:
         print(
             f"{bytes_text(done.source_bytes)} to {bytes_text(done.packed_bytes)}"
