@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     Known = Callable[[Any], bytes | None]
     Check = tuple[type, Known, Admit]
 
-__all__ = ["TEXT_BYTES_MAX", "NoType", "check_of", "is_number", "is_version"]
+__all__ = ["TEXT_BYTES_MAX", "check_of", "is_number", "is_version"]
 
 TEXT_BYTES_MAX = 64  # As `shape.TEXT_BYTES_MAX`; a test holds them equal.
 _KNOWN_MAX = 256  # Values that one field remembers.  A host uses a handful; a misbehaving one must not grow us.
 _ARRAY = 0x80
-NoType = type(NotImplemented)  # Stands where every value takes the longer way: no check remembers the only one of it.
+_NoType = type(NotImplemented)  # Stands where every value takes the longer way: no check remembers the only one of it.
 
 
 def check_of(key: bytes, kind: str) -> "Check":
@@ -117,7 +117,7 @@ def _words(key: bytes, item_kind: str, most: int) -> "Check":
             found.add(word)
         return key + frame.encode_head(_ARRAY, len(found)) + b"".join(map(frame.encode_text, sorted(found)))
 
-    return NoType, _nothing, admit
+    return _NoType, _nothing, admit
 
 
 def _nothing(_value: object) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     # the fields that have occurred, and the same as the fifth for nested objects that have, by group and level.
     _Heads = list[bytes]
     _Required = list[tuple[int, str]]
-    _Table = dict[str, tuple[int, type, Known, Admit]]
+    _Table = dict[str, tuple[int, type, Known, Admit] | tuple[()]]  # Nothing: the level leaves the field out.
     _Fields = dict[str, _Field]
     _Groups = dict[tuple[str, int], _Table]
     _Spec = tuple[str, int, list[str], list[int], _Required, tuple[_Table, ...], _Heads, _Heads, _Fields, _Groups]
@@ -119,7 +119,7 @@ def field_of(spec: "_Spec", name: str) -> "_Field | None":
     wanted, known, admit = kinds.check_of(frame.encode_text(key), kind)
     if name not in events.GROUPS:
         for level, table in enumerate(tables):
-            table[name] = (slot, wanted, known, admit) if level >= least else (slot, kinds.NoType, known, _leave_out)
+            table[name] = (slot, wanted, known, admit) if level >= least else ()
     field = fields[name] = key, slot, least, required, admit
     return field
 
@@ -129,11 +129,6 @@ def _group_table(spec: "_Spec", group: str, level: int) -> "_Table":
     names = [name for name, field in events.EVENTS[spec[0]][1].items() if field[3] == group and field_of(spec, name)]
     table = spec[9][group, level] = {name: spec[5][level][name] for name in names if name in spec[5][level]}
     return table
-
-
-def _leave_out(_value: object) -> "bytes | str":
-    """Stand for the check of a field that the level leaves out."""
-    return _NO_VALUE
 
 
 _compiled: "dict[str, _Spec]" = {}
@@ -183,7 +178,7 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
     find = tables[level].get
     for name, value in fields.items():
         entry = find(name)
-        if entry is not None:
+        if entry:
             slot, wanted, known, admit = entry
             if type(value) is wanted:
                 seen = known(value)
@@ -194,8 +189,9 @@ def check(event_type: str, fields: "dict[str, object]", level: int = events.DETA
             if type(found) is bytes:
                 slots[slot] = found
                 continue
-        if _exception(spec, slots, name, value, level, bad):
-            fatal = True
+        elif entry is not None:
+            continue  # The level leaves it out.
+        fatal = _exception(spec, slots, name, value, level, bad) or fatal
     for slot, key in required:
         if not slots[slot] and not fatal:
             bad.append((event, key, "missing"))
@@ -260,7 +256,7 @@ def _check_group(
     find = (spec[9].get((group, level)) or _group_table(spec, group, level)).get
     for name, value in members.items():
         entry = find(name)  # type: ignore[call-overload]
-        if entry is not None:
+        if entry:
             slot, wanted, known, admit = entry
             if type(value) is wanted:
                 seen = known(value)
@@ -271,6 +267,8 @@ def _check_group(
             if type(found) is bytes:
                 slots[slot] = found
                 continue
+        elif entry is not None:
+            continue
         declared = events.EVENTS[spec[0]][1].get(name) if type(name) is str else None
         field = field_of(spec, name) if declared and declared[3] == group else None  # type: ignore[arg-type]
         if field is None:
