@@ -1,8 +1,8 @@
 """Merging small packed files, so that a journal of few events a day is not a thousand files of a kilobyte.
 
-Only files of one UTC day and one consent meet, because a batch never mixes either.  A merged file takes the name of its
-oldest part and replaces it in one rename; the other parts go afterwards.  A kill in between leaves parts whose segments
-all lie in the merged file too: the next run finds them equal and removes them.
+Only files of one UTC day and one consent meet, because a batch never mixes either.  A merged file takes the place of
+its oldest part in one rename; the other parts go afterwards.  A kill in between leaves parts whose segments all lie in
+the merged file too: the next run finds them equal and removes them.
 """
 
 from typing import TYPE_CHECKING
@@ -132,7 +132,9 @@ def _merge_spared(store: "PackedStore", batch: "list[Inventory]", problems: Prob
     sections.sort(key=lambda section: (section.header["created"], section.segment))
     for item in found:
         quarantine.keep(store.root, item)
-    path = store.write(sections, store.encode(sections))
+    oldest = sections[0].segment
+    path = next(one.path for one in batch if any(row["segment"] == oldest for row in one.sections))
+    store.write(sections, store.encode(sections), path)
     for item in found:
         quarantine.count_refusals(store.root, item)
     for inventory in batch:
