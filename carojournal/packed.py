@@ -166,9 +166,10 @@ def reads_back(inventory: Inventory, parts: "Iterable[bytes]") -> bool:
     """
     from carojournal import zstd
 
-    if frame_damage(inventory):
+    frame, holds = _frame_as_it_is(inventory)
+    if not holds or inventory.size != inventory.start + inventory.frame_bytes:
         return False
-    reader, size = zstd.open_frame(read_frame(inventory), CONTENT_BYTES_MAX, inventory.path)
+    reader, size = zstd.open_frame(frame, CONTENT_BYTES_MAX, inventory.path)
     digest = hashlib.sha256()
     for part in parts:
         if reader.read(len(part)) != part:

@@ -254,7 +254,7 @@ def _check_group(
         return True
     fatal = False
     find = (spec[9].get((group, level)) or _group_table(spec, group, level)).get
-    for name, value in members.items():
+    for name, value in members.items():  # As in `check`: shared, these lines cost an append 2 to 4 % more instructions.
         entry = find(name)  # type: ignore[call-overload]
         if entry:
             slot, wanted, known, admit = entry

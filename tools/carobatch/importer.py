@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from carobatch.archive import BagArchive
 from carobatch.bag_folder import BagFolder
 from carobatch.merge import day_and_consent, merge_small
-from carobatch.receipt import union, write_receipt
+from carobatch.receipt import difference, union, write_receipt
 from carobatch.scrub import scrub
 from carobatch.sections import runs_of, with_events
 from carobatch.source import open_bundle
@@ -226,18 +226,10 @@ def _without_filled_gaps(section: "Section") -> "Section":
     from carojournal.packed import Section
 
     held: Runs = section.header["runs"]  # type: ignore[assignment]
-    gaps: list[dict[str, object]] = []
     known: list[dict[str, int]] = section.header["gaps"]  # type: ignore[assignment]
-    for gap in known:
-        at = gap["first_seq"]
-        open_runs: Runs = []
-        for first, last in held:
-            if last < at or first > gap["last_seq"]:
-                continue
-            if first > at:
-                open_runs.append([at, first - 1])
-            at = last + 1
-        if at <= gap["last_seq"]:
-            open_runs.append([at, gap["last_seq"]])
-        gaps += [{**gap, "first_seq": first, "last_seq": last} for first, last in open_runs]
+    gaps = [
+        {**gap, "first_seq": first, "last_seq": last}
+        for gap in known
+        for first, last in difference([[gap["first_seq"], gap["last_seq"]]], held)
+    ]
     return Section({**section.header, "gaps": gaps}, section.body)
