@@ -33,7 +33,7 @@ from carojournal.errors import DamagedData
 from carojournal.packed_header import is_emptied
 from carojournal.schema_registry import is_known_schema
 from carojournal.segment_file import read_file
-from carojournal.segments import list_segments
+from carojournal.segments import REASONS, list_segments
 from carojournal.unfinished import Tellers, finish_evictions
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def compact(root: str, store: PackedStore, now_ms: int, idle_ms: int = IDLE_MS) 
         # Once is enough: a source that a power cut brings back is found equal to its packed copy, and goes again.
         sync_directory(os.path.join(root, "segments"))
     done.merged = merge_small(store, done.problems)
-    done.problems += [(damage.path, damage.reason) for damage in listing.damage]
+    done.problems += [(damage.path, REASONS[damage.reason]) for damage in listing.damage]
     return done
 
 
