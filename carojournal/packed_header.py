@@ -24,7 +24,7 @@ from carojournal.parity import BLOCKS_MAX
 from carojournal.shape import is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "is_emptied",
     "is_loss",
     "is_writer",
+    "lost_rows",
     "misfit",
 ]
 
@@ -49,6 +50,7 @@ RUNS_MAX = 16_384  # More than the records that a segment can hold.
 OTHER_WRITER = "other/0.0"
 NOT_KNOWN = bytes(32)  # The source's SHA-256 in a section whose events were given up (`carobatch` says why).
 REASONS = frozenset(("evicted", "delivered", "cleared", "damaged", "torn", "refused", "selection"))
+_LOST = ("damaged", "refused")  # "torn" was never acknowledged to a writer; the others are somewhere else.
 _PROGRAMS = ("carojournal", "caro", "other")
 GAPS_MAX = 16_384  # As many as a header of HEADER_BYTES_MAX can hold.
 
@@ -237,3 +239,20 @@ def _agrees(header: "Mapping[str, Any]") -> bool:
 def is_emptied(header: "Mapping[str, Any]") -> bool:
     """Tell whether a section's *header* is one whose events were given up, each of which its gaps name."""
     return bool(header["source"]["sha256"] == NOT_KNOWN and header["source"]["damaged"] and not header["events"])
+
+
+def lost_rows(gaps: "Sequence[dict[str, Any]]") -> "list[dict[str, Any]]":
+    """Return what *gaps* say is lost as rows of a loss record's `carried`, of no segment.
+
+    The gaps are those of a section or of an inventory's row that has been found to fit.
+    """
+    return [
+        {
+            "reason": gap["reason"],
+            "segments": 0,
+            "events": gap["last_seq"] - gap["first_seq"] + 1,
+            "bytes": gap["bytes"],
+        }
+        for gap in gaps
+        if gap["reason"] in _LOST
+    ]

@@ -14,7 +14,7 @@ from carojournal.events import SCHEMA_HASH
 from carojournal.held import INVENTORY_HEAD_BYTES
 from carojournal.own_events import ALL_EVENTS
 from carojournal.packed import INVENTORY_BYTES_MAX
-from carojournal.packed_header import VERSION
+from carojournal.packed_header import VERSION, lost_rows
 from carojournal.parity import parity_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _RULES = (
     *("error_codes", "events", "grammars", "kinds", "own_events", "payload_pattern", "payload_shapes", "redact"),
     *("refusal", "shape", "stored"),
 )
-_GAPS_CARRIED = ("damaged", "refused")  # "torn" was never acknowledged to a writer, "selection" is elsewhere.
 _TIME = re.compile(rb"itimestamp\x1b(.{8})", re.DOTALL)
 
 
@@ -61,10 +60,7 @@ def _carried(losses: "Sequence[dict[str, object]]", gaps: "Sequence[dict[str, ob
     rows: list[dict[str, object]] = []
     for loss in {loss["segment"]: loss for loss in losses}.values():
         rows += [*loss["carried"], {**loss, "segments": 1}]  # type: ignore[misc]
-    for gap in gaps:
-        if gap["reason"] in _GAPS_CARRIED:
-            events = int(gap["last_seq"]) - int(gap["first_seq"]) + 1  # type: ignore[call-overload]
-            rows.append({"reason": gap["reason"], "segments": 0, "events": events, "bytes": gap["bytes"]})
+    rows += lost_rows(gaps)
     sums: dict[str, list[int]] = {}
     for row in rows:
         known = sums.setdefault(str(row["reason"]), [0, 0, 0])

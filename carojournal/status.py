@@ -246,15 +246,25 @@ def _count(reader: "JournalReader", infos: "Iterable[SegmentInfo]", kept: Kept) 
 
 
 def losses_by_reason(reader: "JournalReader") -> dict[str, tuple[int, int, int]]:
-    """Return (segments, events, bytes) lost by reason, with the sums that evicted segments had carried."""
-    sums: dict[str, tuple[int, int, int]] = {}
+    """Return (segments, events, bytes) lost by reason.
+
+    That is what loss records say, with the sums that evicted segments had carried, and single events that packed files
+    name as gone: 0 segments.
+    """
+    from carojournal.packed_header import lost_rows
+
+    rows: list[dict[str, object]] = []
     for loss in reader.losses():
         carried = loss.get("carried")
-        rows = [{**loss, "segments": 1}, *(carried if isinstance(carried, list) else ())]
-        for row in rows:
-            numbers = [row.get(name) for name in ("segments", "events", "bytes")]
-            segments, events, size = (number if type(number) is int else 0 for number in numbers)
-            reason = str(row.get("reason"))
-            before = sums.get(reason, (0, 0, 0))
-            sums[reason] = (before[0] + segments, before[1] + events, before[2] + size)
+        rows += [{**loss, "segments": 1}, *(carried if isinstance(carried, list) else ())]
+    for info in reader.segments():
+        if info.state == "packed":
+            rows += lost_rows(info.row.get("gaps", []))  # type: ignore[arg-type]
+    sums: dict[str, tuple[int, int, int]] = {}
+    for row in rows:
+        numbers = [row.get(name) for name in ("segments", "events", "bytes")]
+        segments, events, size = (number if type(number) is int else 0 for number in numbers)
+        reason = str(row.get("reason"))
+        before = sums.get(reason, (0, 0, 0))
+        sums[reason] = (before[0] + segments, before[1] + events, before[2] + size)
     return sums

@@ -272,8 +272,9 @@ def test_damage_is_noted(run, root):
 
 
 def test_what_was_put_into_quarantine_is_shown(run, view, root, capfd):
-    """Once it is packed without its damaged part, a journal is whole again, and nothing else tells of that part."""
+    """Once it is packed without its damaged part, a journal is whole again, and says what that part cost."""
     fill(root, 100_000)
+    events = view()["events"]
     assert ("quarantine", "none") in rows(run("status")[1])
     assert view()["quarantine"] == {"files": 0, "bytes": 0}
     close_lanes(root)
@@ -286,8 +287,11 @@ def test_what_was_put_into_quarantine_is_shown(run, view, root, capfd):
     [name] = os.listdir(os.path.join(root, "quarantine"))
     size = os.path.getsize(os.path.join(root, "quarantine", name))
     assert view()["quarantine"] == {"files": 1, "bytes": size}
+    [lost] = view()["losses"]
+    assert (lost["reason"], lost["segments"], lost["events"]) == ("damaged", 0, events - view()["events"])
+    assert 0 < lost["events"] < 10
     shown = dict(rows(run("status")[1]))
-    assert (shown["lost"], shown["damage"]) == ("none", "none known")
+    assert (shown["lost"], shown["damage"]) == (f"{lost['events']} damaged ({lost['bytes']} B)", "none known")
     hint = "'carobatch list' says what is missing and why"
     assert shown["quarantine"] == f"1 file, {bytes_text(size)}; {hint}"
     assert carobatch(["list"]) == 0

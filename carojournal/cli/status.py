@@ -187,10 +187,9 @@ def _trouble_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     ]
     lost = {reason: sums for reason, sums in found.losses.items() if reason != DELIVERED}
     rows.append(("lost", "none" if not lost else count_text(sum(sums[1] for sums in lost.values()), "event")))
-    rows += [
-        ("", f"{count_text(events)} {reason} ({count_text(segments, 'segment')}, {bytes_text(size)})")
-        for reason, (segments, events, size) in sorted(lost.items())
-    ]
+    for reason, (segments, events, size) in sorted(lost.items()):
+        where = f"{count_text(segments, 'segment')}, " if segments else ""
+        rows.append(("", f"{count_text(events)} {reason} ({where}{bytes_text(size)})"))
     if DELIVERED in found.losses:
         rows.append(("", f"and {count_text(found.losses[DELIVERED][1])} that had been delivered made room"))
     damage = []

@@ -1,10 +1,11 @@
 """Scrubbing: a damaged packed file is written anew while something can be saved, and what cannot be is named."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
-from carobatch_journals import events_of
+from carobatch_journals import events_of, fill, squeezed
 from faults_by_hand import lives_beyond
 from packed_files import CAP, beyond_parity, pack, run
 from uploads import names
@@ -15,7 +16,9 @@ from carobatch.store import PackedStore
 from carojournal import held, packed
 from carojournal.cbordecode import decode
 from carojournal.cli import main as carojournal
+from carojournal.reader import JournalReader
 from carojournal.recovery import verify
+from carojournal.status import losses_by_reason
 from carojournal.unfinished import Tellers
 
 
@@ -95,7 +98,7 @@ def packed_sections(path):
 
 
 def test_the_verb_says_what_was_mended_and_what_is_gone(root, one, capsys):
-    path, whole, _ = one
+    path, whole, events = one
     path.write_bytes(whole[:-1])
     assert carojournal(["verify"]) == 2
     assert "parity puts right: nothing is lost" in capsys.readouterr().out
@@ -109,9 +112,33 @@ def test_the_verb_says_what_was_mended_and_what_is_gone(root, one, capsys):
     assert main(["compact"]) == 65
     out, err = capsys.readouterr()
     assert "1 damaged file mended" in out
-    assert f"{path}: damaged: what of it holds was written anew" in err
+    gone = len(events) - len(events_of(root))
+    assert gone > 0
+    assert f"{path}: damaged: what of it holds was written anew; {gone:,} events are gone, and named" in err
     assert "0 events refused" in err
     assert main(["compact"]) == 0
+    capsys.readouterr()
+    assert carojournal(["status"]) == 0
+    out = capsys.readouterr().out
+    assert f"lost\t{gone:,} events\n" in out
+    assert re.search(rf"^lost\t{gone:,} damaged \([0-9.]+ kB\)$", out, re.MULTILINE)
+    assert "damage\tnone known" in out
+
+
+def test_what_is_gone_is_counted_the_same_once_the_file_is_evicted(root, clock, one):
+    path, _, events = one
+    beyond_parity(path)
+    run(root, clock)
+    left = len(events_of(root))
+    before = losses_by_reason(JournalReader(root))
+    assert before.keys() == {"damaged"}
+    assert before["damaged"][:2] == (0, len(events) - left)
+    with squeezed(root, clock, 90_000) as journal:
+        made = len(fill(journal, clock, 3_000, 1))
+    assert not path.exists()
+    after = losses_by_reason(JournalReader(root))
+    assert after["damaged"] == before["damaged"]
+    assert after["evicted"][1] == left + made - len(events_of(root))
 
 
 def test_what_a_host_evicts_meanwhile_stays_gone(root, clock, one, monkeypatch):

@@ -149,17 +149,9 @@ def _totals(root: str) -> dict[str, int]:
             sums[_DROPPED.get(words[-1], "dropped_bug")] += count
         elif words[0] == "refuse":
             sums[_REFUSED.get(words[-1], "refused_value")] += count
-    reader = JournalReader(root)
-    for reason, (_, events, _) in losses_by_reason(reader).items():
+    for reason, (_, events, _) in losses_by_reason(JournalReader(root)).items():
         if reason in _LOST:
             sums[_LOST[reason]] += events
-    for info in reader.segments():
-        gaps: list[dict[str, object]] = info.row.get("gaps", []) if info.state == "packed" else []  # type: ignore[assignment]
-        sums["lost_corrupt"] += sum(
-            int(gap["last_seq"]) - int(gap["first_seq"]) + 1  # type: ignore[call-overload]
-            for gap in gaps
-            if gap["reason"] == "damaged"
-        )
     return sums
 
 

@@ -25,7 +25,7 @@ from carobatch.spared import is_there, spared
 from carojournal import packed, packed_salvage
 from carojournal.errors import DamagedData, RecordTooLarge
 from carojournal.packed import Section
-from carojournal.packed_header import NOT_KNOWN, OTHER_WRITER, VERSION
+from carojournal.packed_header import NOT_KNOWN, OTHER_WRITER, VERSION, lost_rows
 from carojournal.schema_registry import is_known_schema
 from carojournal.segment_file import read_file
 from carojournal.segments import list_segments
@@ -53,12 +53,16 @@ class Scrubbed:
 
 @dataclass(slots=True)
 class _Anew:
-    """What shall stand in a file's place: `data`, nothing if the file shall go; `found` is what was taken apart."""
+    """What shall stand in a file's place: `data`, nothing if the file shall go; `found` is what was taken apart.
+
+    `gone` is how many of its events it cannot have any more.
+    """
 
     data: bytes
     old_bytes: int
     segments: list[bytes]
     found: list[Sectioned] = field(default_factory=list)
+    gone: int = 0
 
 
 def scrub(store: "PackedStore", problems: list[tuple[str, str]]) -> Scrubbed:
@@ -126,7 +130,7 @@ def _what_holds(store: "PackedStore", inventory: "Inventory") -> _Anew:
         info.segment for group in list_segments(store.root).groups for info in group if info.path != inventory.path
     }
     sent = _accounted(store.root)
-    found = []
+    found, gone = [], 0
     raw = read_file(inventory.path)[inventory.start :]
     for row in inventory.sections:
         segment: bytes = row["segment"]  # type: ignore[assignment]
@@ -135,9 +139,14 @@ def _what_holds(store: "PackedStore", inventory: "Inventory") -> _Anew:
         elif segment not in elsewhere:
             empty = _empty(row, sent.get(segment, []))
             found.append(Sectioned(empty, damaged=[(inventory.start, raw, "packed")]))
+            gone += _gone(empty.header) - _gone(row)
             raw = b""  # Once is enough.
     data = store.encode([one.section for one in found]) if found else b""
-    return _Anew(data, inventory.size, [row["segment"] for row in inventory.sections], found)  # type: ignore[misc]
+    return _Anew(data, inventory.size, [row["segment"] for row in inventory.sections], found, gone)  # type: ignore[misc]
+
+
+def _gone(row: dict[str, object]) -> int:
+    return sum(lost["events"] for lost in lost_rows(row["gaps"]))  # type: ignore[arg-type]
 
 
 def _accounted(root: str) -> "Accounted":
@@ -200,4 +209,4 @@ def _replace(store: "PackedStore", path: str, anew: _Anew, done: Scrubbed, probl
         done.refused += len(item.refused)
         done.damaged_bytes += sum(len(raw) for _, raw, _ in item.damaged)
     if any(item.damaged for item in anew.found):
-        problems.append((path, "damaged: what of it holds was written anew, and names the events that are gone"))
+        problems.append((path, f"damaged: what of it holds was written anew; {anew.gone:,} events are gone, and named"))
