@@ -202,9 +202,12 @@ class JournalReader:
             os.close(lock)
         return SegmentBytes(*again, scan(again[0], info.segment)) if again else got
 
-    def losses(self) -> list[dict[str, object]]:
-        """Return the loss records that count: the first for a segment, and only if that segment is really gone."""
-        groups = self.groups()
+    def losses(self, groups: list[list[SegmentInfo]] | None = None) -> list[dict[str, object]]:
+        """Return the loss records that count: the first for a segment, and only if that segment is really gone.
+
+        *groups* are those of `groups`, where they have been listed already.
+        """
+        groups = self.groups() if groups is None else groups
         present = {group[0].segment for group in groups}
         counted: dict[bytes, dict[str, object]] = {}
         for group in groups:

@@ -254,10 +254,11 @@ def losses_by_reason(reader: "JournalReader") -> dict[str, tuple[int, int, int]]
     from carojournal.packed_header import lost_rows
 
     rows: list[dict[str, object]] = []
-    for loss in reader.losses():
+    groups = reader.groups()
+    for loss in reader.losses(groups):
         carried = loss.get("carried")
         rows += [{**loss, "segments": 1}, *(carried if isinstance(carried, list) else ())]
-    for info in reader.segments():
+    for info, *_ in groups:
         if info.state == "packed":
             rows += lost_rows(info.row.get("gaps", []))  # type: ignore[arg-type]
     sums: dict[str, tuple[int, int, int]] = {}
