@@ -66,7 +66,12 @@ class Accidents(World):
             return
         segment = model_files.uuid_of(path, data)
         before = model_files.records_in(data, segment)
-        start, end = model_files.strike(path, kind, int(at * len(data)), size)
+        place = (path, int(at * len(data)), size)
+        if kind == "flip" and place in self.known.flipped:
+            return  # Flipped again it would be what it was.
+        start, end = model_files.strike(path, kind, *place[1:])
+        if kind == "flip":
+            self.known.flipped.add(place)
         if kind != "zeros" or not (path.endswith("~") or os.path.basename(os.path.dirname(path)) == "lanes"):
             self.known.struck.add(segment)
         self.known.slack += 2

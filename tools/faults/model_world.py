@@ -50,6 +50,7 @@ class Known:
     confirmed: set[Identity] = field(default_factory=set)
     damaged: set[Identity] = field(default_factory=set)
     struck: set[bytes] = field(default_factory=set)
+    flipped: set[tuple[str, int, int]] = field(default_factory=set)
     cut: set[bytes] = field(default_factory=set)
     struck_files: dict[str, tuple[bytes, bool]] = field(default_factory=dict)
     slack: int = 0
