@@ -86,8 +86,14 @@ def _store(journal: "Journal", timed: list[tuple[int, redact.Accepted]], now_ms:
         found.payload(time_ms, journal._session, journal._run, journal._ordinal(found)) for time_ms, found in timed
     ]
     with journal._lock:
-        identity = journal._write(payloads, now_ms)
-        journal._counts["recorded"] += len(payloads)
+        if journal._within:
+            raise carojournal.errors.JournalBusy(carojournal.errors.INTERRUPTED)
+        try:
+            journal._within = True
+            identity = journal._write(payloads, now_ms)
+            journal._counts["recorded"] += len(payloads)
+        finally:
+            journal._within = False
     if journal._pending:
         carojournal.tally.write_counts(journal)
     return identity

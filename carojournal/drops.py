@@ -20,7 +20,15 @@ import os
 import time
 
 from carojournal import frame
-from carojournal.errors import ClockUnusable, JournalBusy, JournalIOError, RecordTooLarge, SpoolFull, UnsafeRoot
+from carojournal.errors import (
+    ClockUnusable,
+    JournalBusy,
+    JournalIOError,
+    JournalUnavailable,
+    RecordTooLarge,
+    SpoolFull,
+    UnsafeRoot,
+)
 from carojournal.root import open_file
 
 __all__ = [
@@ -48,9 +56,9 @@ DROP_REASONS = {
     "permission": "the directory or a file may not be written",
     "read_only": "the file system is mounted read-only",
     "descriptors": "the process or system has no file descriptor left",
-    "unsafe_root": "the directory is a link, belongs to somebody else or is writable by others",
+    "unsafe_root": "the directory is a link, somebody else's or writable by others, or holds no journal's files",
     "too_large": "the encoded event exceeds the format's limit",
-    "busy": "every lane was locked, or somebody else made room in a full spool",
+    "busy": "every lane was locked, somebody else made room in a full spool, or an append was interrupted",
     "clock": "the system's clock stands before November 2004 or after 2099",
     "queue_full": "the collector's queue was full",
     "deadline": "the collector could not be drained before the deadline",
@@ -95,7 +103,7 @@ def drop_reason(error: BaseException) -> str:  # noqa: PLR0911 - one line a kind
         return _ERRNO_REASONS.get(error.errno or 0, "io")
     if isinstance(error, JournalIOError):
         return "disk_full" if error.detail == "short write" else "io"
-    if isinstance(error, UnsafeRoot):
+    if isinstance(error, UnsafeRoot | JournalUnavailable):
         return "unsafe_root"
     if isinstance(error, RecordTooLarge):
         return "too_large"

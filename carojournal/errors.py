@@ -5,6 +5,7 @@ hashed or counted in bytes.  The map from class to exit code lives in `carojourn
 """
 
 __all__ = [
+    "INTERRUPTED",
     "ClockUnusable",
     "ConfigError",
     "ConsentError",
@@ -55,8 +56,11 @@ class JournalUnavailable(JournalError):
     """There is nothing to work with: no journal, no platform support, or a refused input."""
 
 
+INTERRUPTED = "what this call interrupts is recording an event"
+
+
 class JournalBusy(JournalError):
-    """Another process holds what is needed; the same call may succeed later."""
+    """Another process, or the call that this one interrupts, holds what is needed; it may succeed later."""
 
 
 class UnsafeRoot(JournalError):

@@ -1,13 +1,23 @@
 """The ids that an event carries, read from the identity file; hot.
 
-`identity` says what that file is, and makes what it lacks.
+`identity` says what that file is, and makes what it lacks.  `prepare` is of `journal.Journal`, hence the look at its
+attributes.
 """
+# ruff: noqa: SLF001 - see above
 
 import os
+import time
 
+import carojournal
 from carojournal import frame, policy
 
-__all__ = ["is_unchanged", "read_ids"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carojournal.journal import Journal
+
+__all__ = ["is_unchanged", "prepare", "read_ids"]
+
+_DAY_MS = 86_400_000
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # A pipe in the file's place must not hang the host.
 
@@ -50,3 +60,48 @@ def is_unchanged(root: str, seen: "tuple[int, int]") -> bool:
     except OSError:
         return False
     return (status.st_ino, status.st_size) == seen
+
+
+def prepare(journal: "Journal", now_ms: int) -> None:
+    """Make sure of root, identity, run and today's session.
+
+    Raises OSError, UnsafeRoot, JournalUnavailable for a folder of somebody else's files, EventRefused.
+    """
+    journal._checked = False
+    try:
+        status = os.lstat(journal.root)
+    except FileNotFoundError:
+        carojournal.root.make_root(journal.root)
+        status = os.lstat(journal.root)
+        journal._drop_lanes()
+    if status.st_mode & 0o170022 != 0o040000 or status.st_uid != os.geteuid():
+        carojournal.root.check_root(journal.root)  # Says what is wrong with it.
+    journal._checked = True
+    today = time.strftime("%Y-%m-%d", time.gmtime(now_ms // 1000))
+    tries = 4  # `clear` may replace the file between the making and the reading.
+    while (found := read_ids(journal.root, today)) is None:
+        tries -= 1
+        if not tries:
+            raise carojournal.errors.JournalIOError("read", journal.root, None, "what was just written is not there")
+        try:
+            carojournal.identity.open_identity(journal.root, now_ms, journal._random).session(today)
+        except carojournal.errors.JournalUnavailable:
+            journal._checked = False  # Nothing of ours goes there, not even counts.
+            raise
+    pseudonym, session, seen = found
+    if journal._pseudonym not in (b"", pseudonym):
+        journal._run = b""  # The user cleared the journal: nothing that comes belongs to what was there.
+        journal._generation = 0
+        journal._generations = {}
+    journal._pseudonym = pseudonym
+    if not os.path.lexists(f"{journal.root}/drops"):
+        carojournal.drops.create_drops(journal.root)
+    day = now_ms // _DAY_MS
+    if journal._given_run is not None:
+        journal._run = carojournal.runs.continue_run(journal, journal._given_run, now_ms)
+    elif day != journal._day or not journal._run:
+        # Nothing that may be uploaded lives longer than a UTC day: at midnight a run goes on under another id.
+        journal._run = journal._random(16)
+    journal._session = session
+    journal._identity_seen = seen
+    journal._day = day

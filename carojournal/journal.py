@@ -61,24 +61,18 @@ class Journal:
         self._clock = clock
         self._steady = time.monotonic_ns if clock is time.time_ns else clock  # A clock may be set back behind an "off".
         self._random = random
-        self._lock = _thread.allocate_lock()
-        self._tally = _thread.allocate_lock()
-        self._closed = False
-        self._checked = False
+        self._closed = self._checked = self._within = self._counting = False
+        self._begin_locks()
         self._lanes: list[lanes.Lane] = []
         self._lane: lanes.Lane | None = None
-        self._pseudonym = b""
+        self._pseudonym = self._run = self._session = b""
         self._identity_seen = (-1, -1)
-        self._pid = _getpid()
-        self._run = b""
-        self._session = b""
-        self._day = 0
-        self._from_ms = self._until_ms = 0
-        self._generation = 0
+        self._day = self._from_ms = self._until_ms = self._generation = 0
         self._generations: dict[str, int] = {}
         self._counts = {"recorded": 0, "refused": 0, "filtered": 0, "dropped": 0}
         self._reasons: dict[str, int] = {}
         self._pending: dict[str, int] = {}
+        self._uncounted: list[Mapping[str, int]] = []
         self._resolve()
         self._resolved_ms, self._stale_ns = clock() // 1_000_000, self._steady() + POLICY_CHECK_MS * 1_000_000
 
@@ -177,7 +171,8 @@ class Journal:
         """Append one event; return whether it is kept.  Never raises, waits for no writer; 15 to 30 us (`tools/bench`).
 
         False: telemetry is off, the level leaves the event out, it was refused, or it could not be written.  The last
-        two are counted (`stats`, `carojournal status`).
+        two are counted (`stats`, `carojournal status`).  In a signal handler or a finalizer that interrupts another
+        call of this thread it cannot be written.
         """
         if not self._on:
             return False
@@ -190,8 +185,8 @@ class Journal:
     def append(self, event_type: str, /, **fields: object) -> "tuple[bytes, int] | None":
         """Append one event; return its identity (segment uuid, seq), or None if the level leaves it out.
 
-        Raises JournalOff, JournalClosed, EventRefused, JournalBusy (all lanes locked, or the spool full and
-        somebody else about to make room), UnsafeRoot, JournalIOError.
+        Raises JournalOff, JournalClosed, EventRefused, JournalBusy (all lanes locked, the spool full and somebody else
+        about to make room, or an append of this thread interrupted), UnsafeRoot, JournalUnavailable, JournalIOError.
         """
         return self.append_many(((event_type, fields),))
 
@@ -207,16 +202,22 @@ class Journal:
             return None
         payload = found.payload(now_ms, self._session, self._run, self._ordinal(found))
         with self._lock:
-            lane = self._lane
-            identity = None
+            if self._within:
+                raise carojournal.errors.JournalBusy(carojournal.errors.INTERRUPTED)
             try:
-                if lane is not None:
-                    identity = lane.append((payload,), now_ms, self._consent_ms, sync=self._sync)
-            except (carojournal.errors.LaneLost, FileNotFoundError):
-                pass  # `_write` meets the same, and knows what to do.
-            if identity is None:
-                identity = self._write((payload,), now_ms)
-            self._counts["recorded"] += 1
+                self._within = True
+                lane = self._lane
+                identity = None
+                try:
+                    if lane is not None:
+                        identity = lane.append((payload,), now_ms, self._consent_ms, sync=self._sync)
+                except (carojournal.errors.LaneLost, FileNotFoundError):
+                    pass  # `_write` meets the same, and knows what to do.
+                if identity is None:
+                    identity = self._write((payload,), now_ms)
+                self._counts["recorded"] += 1
+            finally:
+                self._within = False
         if self._pending:
             self._write_counts()
         return identity
@@ -278,17 +279,26 @@ class Journal:
         if not TIME_MS_MIN <= now_ms < TIME_MS_MAX:
             raise carojournal.errors.ClockUnusable("the system's clock stands before November 2004 or after 2099")
         with self._lock:
-            if not 0 <= now_ms - self._resolved_ms < POLICY_CHECK_MS or self._steady() >= self._stale_ns:
-                self._resolve()
-                self._resolved_ms, self._stale_ns = now_ms, self._steady() + POLICY_CHECK_MS * 1_000_000
-            if not self._on:
-                raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
-            today = self._session and now_ms // _DAY_MS == self._day
-            if not today or not ids.is_unchanged(self.root, self._identity_seen):
-                self._prepare(now_ms)
-            self._lane = None  # One process at a time uses lane 0: back to it soon after others have gone.
-            self._from_ms = max(self._resolved_ms, self._day * _DAY_MS)
-            self._until_ms = min(self._resolved_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
+            if self._within:
+                raise carojournal.errors.JournalBusy(carojournal.errors.INTERRUPTED)
+            try:
+                self._within = True
+                self._renew(now_ms)
+            finally:
+                self._within = False
+
+    def _renew(self, now_ms: int) -> None:
+        if not 0 <= now_ms - self._resolved_ms < POLICY_CHECK_MS or self._steady() >= self._stale_ns:
+            self._resolve()
+            self._resolved_ms, self._stale_ns = now_ms, self._steady() + POLICY_CHECK_MS * 1_000_000
+        if not self._on:
+            raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
+        today = self._session and now_ms // _DAY_MS == self._day
+        if not today or not ids.is_unchanged(self.root, self._identity_seen):
+            ids.prepare(self, now_ms)
+        self._lane = None  # One process at a time uses lane 0: back to it soon after others have gone.
+        self._from_ms = max(self._resolved_ms, self._day * _DAY_MS)
+        self._until_ms = min(self._resolved_ms + POLICY_CHECK_MS, (self._day + 1) * _DAY_MS)
 
     def _ordinal(self, found: redact.Accepted) -> int:
         """Return the generation's ordinal: the caller's, the one its own UUID stands for, or the run's current one."""
@@ -301,43 +311,6 @@ class Journal:
                 return self._generation
             return self._generation if event in _FOLLOWS_GENERATION else 0
         return carojournal.runs.ordinal_of(self, found.event, given)
-
-    def _prepare(self, now_ms: int) -> None:
-        """Make sure of root, identity, run and today's session.  Raises OSError, UnsafeRoot, EventRefused."""
-        self._checked = False
-        try:
-            status = os.lstat(self.root)
-        except FileNotFoundError:
-            carojournal.root.make_root(self.root)
-            status = os.lstat(self.root)
-            self._drop_lanes()
-        if status.st_mode & 0o170022 != 0o040000 or status.st_uid != os.geteuid():
-            carojournal.root.check_root(self.root)  # Says what is wrong with it.
-        self._checked = True
-        today = time.strftime("%Y-%m-%d", time.gmtime(now_ms // 1000))
-        tries = 4  # `clear` may replace the file between the making and the reading.
-        while (found := ids.read_ids(self.root, today)) is None:
-            tries -= 1
-            if not tries:
-                raise carojournal.errors.JournalIOError("read", self.root, None, "what was just written is not there")
-            carojournal.identity.open_identity(self.root, now_ms, self._random).session(today)
-        pseudonym, session, seen = found
-        if self._pseudonym not in (b"", pseudonym):
-            self._run = b""  # The user cleared the journal: nothing that comes belongs to what was there.
-            self._generation = 0
-            self._generations = {}
-        self._pseudonym = pseudonym
-        if not os.path.lexists(f"{self.root}/drops"):
-            carojournal.drops.create_drops(self.root)
-        day = now_ms // _DAY_MS
-        if self._given_run is not None:
-            self._run = carojournal.runs.continue_run(self, self._given_run, now_ms)
-        elif day != self._day or not self._run:
-            # Nothing that may be uploaded lives longer than a UTC day: at midnight a run goes on under another id.
-            self._run = self._random(16)
-        self._session = session
-        self._identity_seen = seen
-        self._day = day
 
     def _write(self, payloads: "Sequence[bytes]", now_ms: int) -> "tuple[bytes, int]":
         """Append to a free lane.  A lane whose directory was replaced is opened anew, twice at most."""
@@ -354,7 +327,7 @@ class Journal:
                 if not tries:
                     raise
                 self._drop_lanes()
-                self._prepare(now_ms)
+                ids.prepare(self, now_ms)
                 carojournal.root.make_root(self.root)
 
     def _take_lane(self, payloads: "Sequence[bytes]", now_ms: int) -> "tuple[bytes, int]":
@@ -377,11 +350,20 @@ class Journal:
         for lane in before:
             lane.close()
 
+    def _begin_locks(self) -> None:
+        """Take no part in locks of a parent: at first, and in a child of `fork`.
+
+        A thread may come back to its own lock, in a signal handler or a finalizer: it must not wait for itself, and is
+        turned away as long as what it interrupted is `_within`, or counting.
+        """
+        self._pid = _getpid()
+        self._lock = _thread.RLock()
+        self._tally = _thread.RLock()
+        self._within = self._counting = False
+
     def _after_fork(self) -> None:
         """In the child: a lock descriptor inherited from the parent would share the parent's locks."""
-        self._pid = os.getpid()
-        self._lock = _thread.allocate_lock()
-        self._tally = _thread.allocate_lock()
+        self._begin_locks()
         self._drop_lanes()
 
     def close(self) -> None:
@@ -390,8 +372,9 @@ class Journal:
             return
         self._closed = True
         self._on = False
-        if self._pending:
+        if self._pending or self._uncounted:
             self._write_counts()
         if os.getpid() == self._pid:
             with self._lock:
-                self._drop_lanes()
+                if not self._within:  # Whoever is interrupted still writes; descriptors go with the process then.
+                    self._drop_lanes()

@@ -69,19 +69,27 @@ def write_counts(journal: "Journal") -> None:
 
 def _count(journal: "Journal", counts: "Mapping[str, int]") -> None:
     """Count in memory at once and in the file `drops` as soon as that is possible."""
+    journal._uncounted.append(counts)
     with journal._tally:
-        for key, more in counts.items():
-            journal._reasons[key] = journal._reasons.get(key, 0) + more
-            journal._pending[key] = journal._pending.get(key, 0) + more
-        # Not before the root has been looked at, now and not only at the first event: a place that is not ours gets no
-        # file of ours, and what is counted waits.
-        if journal._checked and _is_ours(journal.root):
-            # At the end there is no later try, and nobody is waiting for a record.
-            add_counts(journal.root, journal._pending, PATIENCE_S if journal._closed else 0)
+        if journal._counting:
+            return  # In a signal handler or a finalizer; whoever it interrupts counts that as well.
+        try:
+            journal._counting = True
+            while journal._uncounted:
+                for key, more in journal._uncounted.pop().items():
+                    journal._reasons[key] = journal._reasons.get(key, 0) + more
+                    journal._pending[key] = journal._pending.get(key, 0) + more
+                # Not before the root has been looked at, now and not only at the first event: a place that is not ours
+                # gets no file of ours, and what is counted waits.
+                if journal._checked and _is_ours(journal.root):
+                    # At the end there is no later try, and nobody is waiting for a record.
+                    add_counts(journal.root, journal._pending, PATIENCE_S if journal._closed else 0)
+        finally:
+            journal._counting = False
 
 
 def _is_ours(root: str) -> bool:
-    """Tell whether *root* is as `journal.Journal._prepare` asks: a folder, ours, and not writable by others."""
+    """Tell whether *root* is as `ids.prepare` asks: a folder, ours, and not writable by others."""
     try:
         status = os.lstat(root)
     except OSError:
