@@ -138,22 +138,34 @@ def _append(path: str, data: bytes) -> bytes:
 
 
 def open_identity(root: str, now_ms: int, random: "Callable[[int], bytes]") -> Identity:
-    """Return the identity of the journal at *root*, made now if there is none.  Raises OSError.
+    """Return the identity of the journal at *root*, made now if there is none.
 
-    The file appears whole or not at all: it is written under another name and linked.
+    The file appears whole or not at all: it is written under another name and linked.  Raises OSError,
+    JournalUnavailable where it, or another file with a name of ours, is somebody else's.
     """
     path = os.path.join(root, IDENTITY)
     for _ in range(2):
         try:
             descriptor = open_file(path)
         except FileNotFoundError:
+            if not os.path.isdir(f"{root}/lanes"):
+                _check_beginning(root)
             _create(path, now_ms, random)
             continue
         try:
-            return Identity(path, os.read(descriptor, IDENTITY_BYTES_MAX), random)
+            data = os.read(descriptor, IDENTITY_BYTES_MAX)
         finally:
             os.close(descriptor)
+        if not frame.good_words(data, b""):
+            _check_beginning(root)
+        return Identity(path, data, random)
     raise carojournal.errors.JournalIOError("open", path, None, "the identity file vanished twice")
+
+
+def _check_beginning(root: str) -> None:
+    with carojournal._loading:  # noqa: SLF001 - as every module that an append loads; hardly any needs this one
+        from carojournal.place import check_beginning
+    check_beginning(root)
 
 
 def new_identity(now_ms: int, random: "Callable[[int], bytes]") -> bytes:

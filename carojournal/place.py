@@ -9,15 +9,16 @@ import os
 
 from carojournal.errors import JournalUnavailable, UnsafeRoot
 from carojournal.policy import IDENTITY, SNAPSHOT
-from carojournal.root import is_folder, open_file
+from carojournal.root import FOLDERS, is_folder, open_file
 
-__all__ = ["has_journal", "is_journal"]
+__all__ = ["check_beginning", "has_journal", "is_journal"]
 
 _MAGIC = b"carojournal 1"
 # What waits to be asked of the receiver when all else is cleared: `deletion.REQUESTS`, whose module costs more.
 _REQUESTS = "deletion-requests"
 # Of these alone nothing was kept: earlier versions left them wherever they had looked.
 _TRACES = frozenset((SNAPSHOT, f"{SNAPSHOT}.tmp", "batch.lock"))
+_NAMES = frozenset((*FOLDERS, IDENTITY, "drops", "discards", "index.sqlite3"))
 _NOT_OURS = (
     errno.ENOENT,
     errno.ENOTDIR,
@@ -64,6 +65,19 @@ def has_journal(root: str) -> bool:
     if _REQUESTS in names or _has_segments(root):
         return True
     raise JournalUnavailable(f"{root} is not a journal")
+
+
+def check_beginning(root: str) -> None:
+    """Refuse to begin a journal where a file of somebody else's has a name of ours, and would pass for ours then.
+
+    Other files in the folder are none of our business.  Raises JournalUnavailable, UnsafeRoot, OSError.
+    """
+    try:
+        has_journal(root)
+    except JournalUnavailable:
+        taken = sorted(_NAMES.intersection(os.listdir(root)))
+        if taken:
+            raise JournalUnavailable(f"{root} is not a journal, and has a file {taken[0]!r}") from None
 
 
 def _has_segments(root: str) -> bool:

@@ -122,6 +122,29 @@ def test_an_append_makes_a_journal_among_other_files(place):
     assert (place / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["journal", "drops", "discards", "index.sqlite3", "receipts/acks.json"])
+def test_nothing_that_has_a_name_of_ours_is_taken_over(place, name, capsys):
+    (place / name).parent.mkdir(0o700, parents=True, exist_ok=True)
+    place.chmod(0o700)
+    (place / name).write_text("Dear diary")
+    assert carojournal([*APPEND]) == 69
+    assert f"{place} is not a journal, and has a file" in capsys.readouterr().err
+    with Journal.open() as journal:
+        assert not journal.record("session_end", session_duration_ms=1)
+        assert journal.stats["reasons"] == {"drop unsafe_root": 1}
+    assert carojournal(["clear", "--force"]) == 69
+    assert below(place) == [name]
+    assert (place / name).read_text() == "Dear diary"
+
+
+def test_an_identity_that_was_damaged_is_still_ours(place):
+    assert carojournal([*APPEND]) == 0
+    path = place / "journal"
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    assert carojournal([*APPEND]) == 0
+    assert len(list(JournalReader(str(place)).records(events_only=True))) == 2
+
+
 def test_verify_refuses_a_folder_that_is_named(root, journal, tmp_path, capsys):
     journal.append("session_end", session_duration_ms=1)
     carobatch(["compact", "--idle", "0"])
