@@ -1,5 +1,6 @@
 """One request: every way in which a network, a server or an environment can be wrong becomes a value."""
 
+import gzip
 import os
 import socket
 import ssl
@@ -7,6 +8,7 @@ import threading
 
 import pytest
 from receivers import Authority, Receiver
+from urllib3.response import HTTPResponse
 
 from carobatch.http import ANSWER_BYTES_MAX, Client, Failure, Reply
 from carojournal.errors import ConfigError
@@ -181,6 +183,27 @@ def test_an_endless_answer_is_read_to_its_bound(authority):
     with Receiver(lambda _: endless, authority.server()) as receiver:
         found = post(receiver, authority, 20.0)
     assert (found.status, len(found.body), found.whole) == (200, ANSWER_BYTES_MAX, False)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_of_a_redirect_no_more_is_read_than_of_any_other_answer(authority, monkeypatch, status):
+    """To not follow it, the library read and unpacked all of its body."""
+    taken = []
+    read = HTTPResponse.read
+
+    def counted(self, amt=None, **options):
+        part = read(self, amt, **options)
+        taken.append(len(part))
+        return part
+
+    body = gzip.compress(bytes(10 * ANSWER_BYTES_MAX)) + bytes(2 * ANSWER_BYTES_MAX)
+    answer = (status, {"Location": "x", "Content-Encoding": "gzip"}, body)
+    monkeypatch.setattr(HTTPResponse, "read", counted)
+    with Receiver(lambda _: answer, authority.server()) as receiver:
+        found = post(receiver, authority)
+    assert (found.status, len(found.body), found.whole) == (status, ANSWER_BYTES_MAX, False)
+    assert body.startswith(found.body)
+    assert sum(taken) == ANSWER_BYTES_MAX + 1
 
 
 def test_a_compressed_answer_is_not_unpacked(authority):

@@ -95,6 +95,13 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return {}
 
 
+class _Session(requests.Session):
+    """A session that knows no redirects: what `requests` does to not follow one reads and unpacks its whole body."""
+
+    def get_redirect_target(self, resp: Any) -> None:  # noqa: ARG002
+        return None
+
+
 def _trust(ca_file: str | None) -> ssl.SSLContext:
     # Not `create_default_context`: that writes the session's keys to $SSLKEYLOGFILE and looks at $SSL_CERT_FILE.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -172,7 +179,7 @@ class Client:
         return found
 
     def _open(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.trust_env = False
         session.headers.clear()
         session.headers["User-Agent"] = self._agent or "carobatch"
