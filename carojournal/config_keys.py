@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from carojournal.events import LEVEL_ALIASES, LEVELS
 
-__all__ = ["CONSENT", "KEYS", "SECTION", "Key", "accept", "accept_text", "allowed", "plain_name"]
+__all__ = ["CONSENT", "KEYS", "SECTION", "Key", "accept", "accept_text", "allowed", "is_loopback", "plain_name"]
 
 SECTION = "telemetry"
 NAME_CHARACTERS_MAX = 32  # The longest key of ours has 20.
@@ -85,7 +85,8 @@ def allowed(name: str) -> str:
     return _ALLOWED[key.kind]
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether *host*, of a URL, is this machine: nothing that goes there, as it may without TLS, may leave it."""
     if host == "localhost":
         return True
     try:
@@ -108,7 +109,7 @@ def _accepts_url(text: str, *, proxy: bool) -> bool:
         return False
     if proxy:
         return parts.scheme in ("http", "https") and port is not None and parts.path in ("", "/")
-    return parts.scheme == "https" or (parts.scheme == "http" and _loopback(host))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 def accept(name: str, value: object) -> bool | int | str | None:

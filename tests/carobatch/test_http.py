@@ -187,7 +187,7 @@ def test_an_endless_answer_is_read_to_its_bound(authority):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_of_a_redirect_no_more_is_read_than_of_any_other_answer(authority, monkeypatch, status):
-    """To not follow it, the library read and unpacked all of its body."""
+    """Told not to follow it, the library still read and unpacked all of its body."""
     taken = []
     read = HTTPResponse.read
 
@@ -257,8 +257,11 @@ def test_cookies_are_not_kept(authority):
         assert not any("Cookie" in request.headers for request in receiver.requests)
 
 
+FAR = "192.0.2.1"  # No address of this machine (RFC 5737); the proxy knows the way.
+
+
 class Proxy:
-    """A CONNECT proxy that counts, or refuses."""
+    """A CONNECT proxy that counts, or refuses; FAR it finds here."""
 
     def __init__(self, *, refuses=False):
         self.targets, self.refuses = [], refuses
@@ -281,7 +284,7 @@ class Proxy:
                 client.close()
                 continue
             host, port = self.targets[-1].rsplit(":", 1)
-            far = socket.create_connection((host, int(port)))
+            far = socket.create_connection((host.replace(FAR, "127.0.0.1"), int(port)))
             client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             for source, sink in ((client, far), (far, client)):
                 threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
@@ -299,20 +302,48 @@ class Proxy:
 
 def test_a_proxy_that_is_configured_is_used_and_tls_holds_through_it(authority, stranger):
     proxy = Proxy()
-    with Receiver(certificate=authority.server()) as receiver:
-        assert post(receiver, authority, proxy=proxy.url).status == 200
-        assert proxy.targets == [f"127.0.0.1:{receiver.port}"]
-        assert post(receiver, stranger, proxy=proxy.url) in (Failure("tls"), Failure("proxy"))
+    with Receiver(certificate=authority.server(FAR)) as receiver:
+        url = receiver.url.replace("127.0.0.1", FAR)
+        assert post(url, authority, proxy=proxy.url).status == 200
+        assert proxy.targets == [f"{FAR}:{receiver.port}"]
+        assert post(url, stranger, proxy=proxy.url) in (Failure("tls"), Failure("proxy"))
         assert len(receiver.requests) == 1
 
 
 def test_a_proxy_that_refuses_or_is_not_there(authority):
-    with Receiver(certificate=authority.server()) as receiver:
-        assert post(receiver, authority, proxy=Proxy(refuses=True).url) == Failure("proxy")
+    with Receiver(certificate=authority.server(FAR)) as receiver:
+        url = receiver.url.replace("127.0.0.1", FAR)
+        assert post(url, authority, proxy=Proxy(refuses=True).url) == Failure("proxy")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        assert post(receiver, authority, proxy=f"http://127.0.0.1:{port}") == Failure("proxy")
+        assert post(url, authority, proxy=f"http://127.0.0.1:{port}") == Failure("proxy")
         assert receiver.requests == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_this_machine_is_never_asked_through_a_proxy(authority, monkeypatch, host, tls):
+    """The proxy read in clear text what may be sent without TLS only because it does not leave the machine."""
+    proxy = Proxy(refuses=True)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    with Receiver(certificate=authority.server() if tls else None) as receiver:
+        url = receiver.url.replace("127.0.0.1", host)
+        found = [post(url, authority, proxy=given) for given in (proxy.url, None)]
+        certified = host == "127.0.0.1" or not tls
+        assert all(one.status == 200 if certified else one == Failure("tls") for one in found)
+        assert len(receiver.requests) == (2 if certified else 0)
+    assert proxy.targets == []
+
+
+def test_a_client_with_a_proxy_goes_by_each_url(authority):
+    proxy = Proxy()
+    client = Client(ca_file=authority.ca_file, proxy=proxy.url, deadline_s=10.0)
+    with Receiver(certificate=authority.server(FAR)) as far, Receiver() as near:
+        for url in (near.url, far.url.replace("127.0.0.1", FAR), near.url):
+            assert client.post(url, HEADERS, BODY).status == 200
+        assert proxy.targets == [f"{FAR}:{far.port}"]
+    client.close()
 
 
 def test_a_connection_that_was_kept_open_and_then_closed_is_opened_again(authority):

@@ -4,7 +4,8 @@ What holds for every request, because a library's defaults do not:
 
     transport    https, or http to this machine only; TLS 1.2 or later; nothing switches verification off
     trust        the system's certificates, or those of one file *instead*; no certificate from the environment
-    environment  no proxy, no .netrc, no key log, no certificate path is taken from it; a proxy is named explicitly
+    environment  no proxy, no .netrc, no key log, no certificate path is taken from it
+    proxy        named explicitly, and never asked for this machine: it would read what goes there as clear text
     redirects    never followed: 302 would turn our POST into a GET, 307 carry its body to another host
     time         one deadline for all of it, name resolution and a body that drips included
     size         of an answer no more than ANSWER_BYTES_MAX is read
@@ -15,7 +16,6 @@ The request runs in a thread of its own, which is left behind if the deadline pa
 resolution that hangs.  `requests` raises for a failed transport; callers get a Failure, whose kind is one of KINDS.
 """
 
-import ipaddress
 import logging
 import os
 import ssl
@@ -30,6 +30,7 @@ import requests
 import requests.adapters
 import requests.utils
 
+from carojournal.config_keys import is_loopback
 from carojournal.errors import ConfigError
 
 __all__ = ["ANSWER_BYTES_MAX", "DEADLINE_S", "KINDS", "Client", "Failure", "Reply"]
@@ -96,7 +97,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 class _Session(requests.Session):
-    """A session that knows no redirects: what `requests` does to not follow one reads and unpacks its whole body."""
+    """A session that knows no redirects: told not to follow one, requests still reads and unpacks its whole body."""
 
     def get_redirect_target(self, resp: Any) -> None:  # noqa: ARG002
         return None
@@ -127,12 +128,7 @@ def _refuse_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
         return
-    host = parts.hostname or ""
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if parts.scheme != "http" or not local:
+    if parts.scheme != "http" or not is_loopback(parts.hostname or ""):
         raise ConfigError("endpoint: https is needed (http for this machine only)")
 
 
@@ -167,6 +163,8 @@ class Client:
         if self._session is None:
             self._session = self._open()
         session, self._used = self._session, True
+        local = is_loopback(urlsplit(url).hostname or "")
+        session.proxies = {} if local or self._proxy is None else {"https": self._proxy}
         box: list[Reply | Failure] = []
         over = threading.Event()
         work = threading.Thread(target=lambda: box.append(_exchange(session, url, headers, body, over)), daemon=True)
@@ -187,8 +185,6 @@ class Client:
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for prefix in ("https://", "http://"):
             session.mount(prefix, _Adapter(self._context))
-        if self._proxy is not None:
-            session.proxies = {"http": self._proxy, "https": self._proxy}
         return session
 
     def close(self) -> None:
