@@ -1,5 +1,6 @@
-"""Fixtures: a journal of three days, a bundle of two, and its members."""
+"""Fixtures: a journal of three days, a bundle of two, and its members; a receiver; programs of the system."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,19 @@ def receiver(tmp_path):
     with Receiver(certificate=authority.server()) as made:
         made.settings = f'endpoint = "{made.url}"\nca_file = "{authority.ca_file}"'
         yield made
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Puts a program first on the path, under the name of a system's own."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def put(name, script):
+        program = folder / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        return program
+
+    return put
