@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from carojournal import codec, frame
+from carojournal.audit_maps import foreign_parts
 from carojournal.audit_own import KNOWN_KEYS, foreign, foreign_words, is_own_text
 from carojournal.errors import MalformedCBOR
 from carojournal.patterns import scan, scan_value
@@ -86,6 +87,8 @@ def _sequence(data: bytes) -> Iterator[tuple[str, str]]:
             end = after
             if isinstance(item, list) and len(item) == 2 and type(item[0]) is int and isinstance(item[1], dict):
                 yield from _value(item[1], f"record {number}")
+            elif isinstance(item, dict) and number == 0 and end == len(data):
+                yield from _value(foreign_parts(item), "record 0")
             else:
                 yield from _value(item, f"record {number}")
     except MalformedCBOR:

@@ -5,12 +5,34 @@ its size; a word is one of a closed list; a line closes with a checksum.  Anythi
 """
 
 import re
+from base64 import b64decode
 from hashlib import sha256
 
 from carojournal import drops, events, own_events, redact, refusal, scan
 from carojournal.audit_sources import is_own_name
 
 __all__ = ["KNOWN_KEYS", "README_SHA256", "foreign", "foreign_words", "is_own_text"]
+
+_ID = r"[0-9a-f]{32}"
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_HASH = r"[0-9a-f]{64}"
+
+# sent/state.json
+_TRIES = ("since_ms", "last_success_ms", "failures", "not_before_ms", "asked_ms", "attempts")
+# What requests to PostHog and OTLP receivers say besides events.
+_LIBRARY = ("$process_person_profile", "$geoip_disable", "$lib", "$lib_version")
+_OTLP = (
+    *("resourceLogs", "resource", "attributes", "scopeLogs", "scope", "name", "logRecords", "timeUnixNano"),
+    *("observedTimeUnixNano", "severityNumber", "severityText", "eventName"),
+)
+_SDK_VERSION = r"\d{1,3}\.\d{1,3}\.\d{1,3}"
+_OTLP_TEXT = {
+    "service.name": "caro",
+    "telemetry.sdk.name": "carojournal",
+    "telemetry.sdk.version": _SDK_VERSION,
+    "event.id": _UUID,
+    "session.id": _ID,
+}
 
 # Keys of the records that the recorder writes about itself, of packed files, bundles, receipts and exports.
 _BOOKKEEPING = (
@@ -33,16 +55,39 @@ _BOOKKEEPING = (
     *("format", "journal", "chain", "bundle", "fingerprint", "manifest_sha256", "redaction", "rules_sha256"),
     *("selection", "since", "until", "time", "first", "last", "files", "path", "missing"),
     *("accepted", "rejected", "conflicts", "field", "acknowledged"),
+    # What was sent, is to be sent, or was not: outbox/, sent/, receipts/, quarantine/.
+    *(
+        "batch",
+        "target",
+        "sink",
+        "url",
+        "headers",
+        "body",
+        "day",
+        "identities",
+        "sessions",
+        "counts",
+        "ranges",
+        "status",
+    ),
+    *("refused", "batches", "earlier", "at", "refusals", "offset", "data", *_TRIES),
+    # Wire formats.
+    *("uuid", "distinct_id", "options", "properties", "created_at", *_LIBRARY, *_OTLP, *_OTLP_TEXT),
 )
 KNOWN_KEYS = frozenset(
     {*_BOOKKEEPING, *events.ENVELOPE, *events.RECORDER_OWNED, *events.GROUPS, *own_events.ALL_EVENTS}
     | {field for _, fields in own_events.ALL_EVENTS.values() for field in fields}
     | {alias for aliases in events.FIELD_ALIASES.values() for alias in aliases}
+    | {f"{group}.{name}" for _, fields in events.EVENTS.values() for name, (_, _, _, group) in fields.items() if group}
 )
 
 _DROPS_WORDS = {*drops.DROP_REASONS, *refusal.REASONS, *KNOWN_KEYS, redact.UNKNOWN}
 
-_OWN_BYTES = {"session_id": 16, "run_id": 16, "segment": 16, "sha256": 32, "schema": 32, "checked": 32, "crc": 4}
+_OWN_BYTES = {
+    **dict.fromkeys(("session_id", "run_id", "segment"), 16),
+    **dict.fromkeys(("sha256", "schema", "checked", "batch"), 32),
+    "crc": 4,
+}
 _OWN_NUMBERS = frozenset(
     (
         "created",
@@ -58,32 +103,49 @@ _OWN_NUMBERS = frozenset(
         "size",
         "crc",
     )
-    + ("runs", "times", "since", "until", *own_events.ALL_EVENTS)
+    + ("runs", "times", "since", "until", "offset", *own_events.ALL_EVENTS)
 )
 _OWN_NUMBER_MAX = 1 << 53  # Microseconds since 1970 stay below until 2255.
-_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_HASH = r"[0-9a-f]{64}"
+# Why the last upload was not the last word.
+_REASON = (
+    r"(?:deletion request: )?(?:status \d{3}(?:: redirects are not followed|: not allowed| to everything)?|"
+    r"no answer \((?:name|connect|proxy|tls|deadline|reset|cut_off|protocol)\)|"
+    r"a 2xx answer (?:that is not (?:the receiver's|PostHog's|OTLP's)|that names other events than were sent|"
+    r"without a verdict on every event|with an unknown verdict)|"
+    r"the receiver wants (?:every event|some events) again|a file of the journal cannot be read now)"
+)
 _OWN_TEXT = {
+    "reason": _REASON,
     **dict.fromkeys(
         ("session_id", "run_id", "segment", "event_id", "id", "batch_id", "journal", "chain", "generation_id"),
-        rf"[0-9a-f]{{32}}|{_UUID}",
+        rf"{_ID}|{_UUID}",
     ),
     **dict.fromkeys(("sha256", "schema", "schema_hash", "redaction_hash", "manifest_sha256"), _HASH),
     **dict.fromkeys(("rules_sha256", "fingerprint", "acknowledged"), _HASH),
     **dict.fromkeys(("first", "last", "exported_at"), r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"),
-    "batch_id": rf"[0-9a-f]{{32}}|{_UUID}|{_HASH}",
+    "batch_id": rf"{_ID}|{_UUID}|{_HASH}",
     "writer": r"carojournal[ /-]\d{1,3}\.\d{1,3}\.\d{1,3}|other/0\.0",
-    "record": "header|loss|seal|section",
+    "record": "header|loss|seal|section|quarantine|withheld|refused",
     "format": "carojournal-(?:bundle|receipt)",
+    **_OTLP_TEXT,
+    **dict.fromkeys(("timeUnixNano", "observedTimeUnixNano"), r"\d{13}0{6}"),
+    "$lib": "carojournal",
+    "$lib_version": _SDK_VERSION,
+    "uuid": _UUID,
+    "distinct_id": _ID,
+    "batch": _HASH,
+    "eventName": "|".join(rf"caro\.{name}" for name in own_events.ALL_EVENTS),
 }
 _OWN_WORDS = {
     "reason": frozenset(
         ("evicted", "delivered", "cleared", "exported", "damaged", "torn", "refused", "selection", "acknowledged")
-        + ("unknown", "lost")
+        + ("unknown", "lost", "packed", "")
     ).union(scan.REASONS, refusal.REASONS),
     "field": KNOWN_KEYS | {redact.UNKNOWN},
+    "refusals": frozenset(_DROPS_WORDS),
+    "name": frozenset(("carojournal.events",)),
 }
-_RUN_KEY = re.compile(r"[0-9a-f]{32}")
+_RUN_KEY = re.compile(_ID)
 
 _CRC = "[0-9a-f]{8}"
 _DATE = r"20\d\d-\d\d-\d\d"
@@ -114,6 +176,16 @@ _SUM_LINE = re.compile(r"[0-9a-f]{64} [ *](\S{1,255})")
 _DROPS_LINE = re.compile(r"(drop|refuse) ([\w.<> -]{1,94}?) +\d{20} [0-9a-f]{8} ?")
 _POLICY_LINE = re.compile(r"(?:channel|mode|level|source) ([\w.:-]{1,64})")
 
+# Segments that nobody may evict for a moment: outbox/spared.tmp.
+_SPARED = re.compile(rf"(?:{_ID}\n)+")
+# An SSH signature: its fields between "SSHSIG" and the bytes of the signature (OpenSSH, PROTOCOL.sshsig).
+_ARMOUR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n((?:[A-Za-z0-9+/=]{1,76}\n)+)-----END SSH SIGNATURE-----\n")
+_SIGNATURE = re.compile(
+    rb"SSHSIG\0\0\0\x01\0\0\0\x33\0\0\0\x0bssh-ed25519\0\0\0\x20.{32}\0\0\0\x0bcarojournal\0\0\0\0"
+    rb"\0\0\0\x06sha(?:256|512)\0\0\0\x53\0\0\0\x0bssh-ed25519\0\0\0\x40.{64}",
+    re.DOTALL,
+)
+
 # The README.txt of every bundle, with "NAME" for the bundle's name: unsigned, signed.
 README_SHA256 = frozenset(
     (
@@ -126,10 +198,19 @@ _BUNDLE_NAME = re.compile(r"carojournal-[0-9a-f]{8}-[0-9a-f]{4}-\d{6}")
 
 
 def is_own_text(text: str) -> bool:
-    """Tell whether *text* is the README.txt of a bundle, word for word."""
+    """Tell whether *text* is the README.txt of a bundle, word for word, a signature, or a list of spared segments."""
+    if found := _ARMOUR.fullmatch(text[:_README_CHARS_MAX]):
+        return _is_signature(found[1])
     if len(text) > _README_CHARS_MAX or not text.startswith("What this is\n"):
-        return False
+        return _SPARED.fullmatch(text) is not None
     return sha256(_BUNDLE_NAME.sub("NAME", text).encode()).hexdigest() in README_SHA256
+
+
+def _is_signature(armoured: str) -> bool:
+    try:
+        return _SIGNATURE.fullmatch(b64decode(armoured.replace("\n", ""), validate=True)) is not None
+    except ValueError:
+        return False
 
 
 def foreign_words(line: str) -> list[str]:
@@ -150,11 +231,38 @@ def foreign(value: object, key: str = "") -> object:
     if isinstance(value, dict):
         if _are_runs(value):
             return None
+        if value.keys() == {"key", "value"}:
+            value = _attribute(value)
         return {below: foreign(item, below if isinstance(below, str) else "") for below, item in value.items()}
     if isinstance(value, list):
         inner = "segment" if key == "previous" and len(value) == 3 else key
         return [foreign(item, "bytes" if inner == "segment" and type(item) is int else inner) for item in value]
     return None if _is_own(value, key) else value
+
+
+def _attribute(value: dict[object, object]) -> dict[object, object]:
+    """Return an attribute of OTLP, {"key": K, "value": {"intValue": "843"}}, as {K: 843}; anything else as it is."""
+    given = _plain(value["value"])
+    return {value["key"]: given} if isinstance(value["key"], str) and given is not None else value
+
+
+def _plain(value: object) -> object:
+    """Return what OTLP's encoding of a value stands for, None if it is none."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    [(kind, given)] = value.items()
+    if (
+        kind == "arrayValue"
+        and isinstance(given, dict)
+        and given.keys() == {"values"}
+        and type(given["values"]) is list
+    ):
+        values = [_plain(one) for one in given["values"]]
+        return None if None in values else values
+    if kind == "intValue":
+        return int(given) if isinstance(given, str) and re.fullmatch(r"-?\d{1,16}", given, re.ASCII) else None
+    wanted = {"stringValue": str, "boolValue": bool, "doubleValue": float}
+    return given if type(given) is wanted.get(kind) else None
 
 
 def _are_runs(value: dict[object, object]) -> bool:
@@ -176,8 +284,8 @@ def _is_own(value: object, key: str) -> bool:
         return key in _OWN_NUMBERS and 0 <= value <= _OWN_NUMBER_MAX
     if not isinstance(value, str):
         return False
-    if key in _OWN_WORDS:
-        return value in _OWN_WORDS[key]
+    if value in _OWN_WORDS.get(key, ()):
+        return True
     if key in _OWN_TEXT:
         return re.fullmatch(_OWN_TEXT[key], value) is not None
     return key in ("path", "file", "name") and len(value) > 20 and is_own_name(value)

@@ -2,6 +2,7 @@
 
     zstd, gzip     decompressed within a budget; a skippable zstd frame's content is a member of its own
     tar            each regular member, without ever writing one to disk, and what its header says besides
+    a map of ours  the body of a request, refused events, damaged bytes that it carries (`audit_maps`); then the rest
     a directory    its files, links not followed
     anything else  the file
 
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import zip_longest
 
-from carojournal import codec, zstd
+from carojournal import audit_maps, codec, zstd
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.held import inventory_holds
 from carojournal.packed import INVENTORY_BYTES_MAX
@@ -31,19 +32,25 @@ __all__ = ["BYTES_MAX", "Member", "is_own_name", "members"]
 
 BYTES_MAX = 1 << 28  # 256 MiB of one file, all that is packed in it included: 25 spools at the default cap.
 MEMBERS_MAX = 100_000  # Of one archive; a bundle has a few hundred.
+_AGE = b"age-encryption.org/v1\n"
 NESTING_MAX = 4  # A packed segment in a compressed bundle is three deep.
 
 # Derived from the segments and rebuilt from them; its tables hold numbers and hashes only.
 _DERIVED = re.compile(r"index\.sqlite3(?:-wal|-shm|-journal)?")
 _IDENTITY = r"(?:\d{10,20}-)?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}"
+_BUNDLE = r"carojournal-[0-9a-f]{8}-[0-9a-f]{4}-\d{6,10}"
+_NAME = (
+    rf"{_IDENTITY}(?:\.seg~?|\.cborseq(?:\.zst)?|\.cbor|\.json|\.receipt(?:\.json)?)?|\d{{1,3}}\.(?:seg~?|lock)|"
+    r"(?:\d{16}-|upload-|refused-|withheld-)?[0-9a-f]{64}(?:\.\w{1,12})?|uploads\.cbor|state\.json|"
+    rf"{_BUNDLE}(?:\.tar\.zst(?:\.age)?(?:\.\d{{3,6}}|\.sha256)?)?|"
+    r"bundle-\d{6,10}\.json|acks\.json|receipt-[0-9a-f]{8}-\d{6,10}-[0-9a-f]{8}\.json(?:\.sig)?|"
+    r"bagit\.txt|bag-info\.txt|(?:tag)?manifest-sha256\.txt|carojournal\.json(?:\.sig)?|README(?:\.txt|\.md)?|"
+    r"journal|policy|drops|discards|batch\.lock|deletion-requests|migrated"
+)
 _OWN_NAME = re.compile(
-    rf"{_IDENTITY}(?:\.seg~?|\.cborseq(?:\.zst)?|\.json|\.receipt(?:\.json)?)?|\d{{1,3}}\.(?:seg~?|lock)|"
-    r"[0-9a-f]{64}(?:\.\w{1,12})?|"
-    r"carojournal-[0-9a-f]{8}-[0-9a-f]{4}-\d{6}(?:\.tar\.zst(?:\.age)?)?|"
-    r"bundle-\d{6}\.json|acks\.json|receipt-[0-9a-f]{8}-\d{6}-[0-9a-f]{8}\.json(?:\.sig)?|"
-    r"bagit\.txt|bag-info\.txt|(?:tag)?manifest-sha256\.txt|carojournal\.json|README(?:\.txt|\.md)?|"
-    r"journal|policy|drops|discards|batch\.lock|deletion-requests|migrated|"
-    r"lanes|segments|packed|outbox|receipts|received|sent|quarantine|data"
+    rf"{_NAME}|lanes|segments|packed|outbox|receipts|received|sent|quarantine|data|"
+    # What is being written, or was when its writer was killed.
+    rf"\.(?:{_NAME})\.[0-9a-f]{{16}}\.tmp|journal\.[0-9a-f]{{16}}\.tmp|policy\.tmp|spared\.tmp|{_IDENTITY}\.seg\.tmp"
 )
 
 
@@ -132,7 +139,11 @@ def _opener(data: bytes) -> Callable[[bytes, _Budget], Iterator[tuple[str, bytes
         return _zstd
     if data[:3] == b"\x1f\x8b\x08":  # RFC 1952
         return _gzip
-    return _tar if data[257:262] == b"ustar" else None
+    if data.startswith(_AGE):
+        return _encrypted
+    if data[257:262] == b"ustar":
+        return _tar
+    return _map if audit_maps.map_in(data) else None
 
 
 def _zstd(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
@@ -173,7 +184,11 @@ def _without_parity(inventory: bytes, frame: bytes) -> bytes:
     return codec.dumps({key: part for key, part in value.items() if key != "parity"})
 
 
-def _gzip(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
+def _encrypted(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:  # noqa: ARG001
+    raise DamagedData("", 0, "encrypted")
+
+
+def _gzip(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes]]:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
             content = stream.read(budget.left + 1)
@@ -202,3 +217,13 @@ def _tar(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise DamagedData("", 0, "not readable as a tar archive") from error
     yield "#rest", budget.spend(rest)
+
+
+def _map(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
+    value = audit_maps.map_in(data) or {}
+    yield "", audit_maps.remaining(value)
+    for name, content in audit_maps.carried(value):
+        if _opener(content) is _gzip:
+            yield from ((name, audit_maps.without_key(value, body)) for _, body in _gzip(content, budget))
+        else:
+            yield name, content
