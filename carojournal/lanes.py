@@ -265,15 +265,14 @@ class Lane:
             seq = self._last_seq(self._size)
         if seq is None and (header := carojournal.rotation.read_header(os.pread(self._descriptor, _TAIL_BYTES, 0))):
             # The lock file is damaged, or somebody put another segment here.
-            self._segment, self._created_us, self._consent_ms = named = header
+            self._segment, self._created_us, self._consent_ms = header
             seq = self._last_seq(self._size)
-            carojournal.rotation.name_segment(self)
-        self._set_span()
+            if seq is not None:
+                carojournal.rotation.name_segment(self)
         if seq is None:
-            if not named:
-                self._segment, self._created_us = self._random(16), now_ms * 1000
-            carojournal.rotation.close_segment(self, damaged=True)
+            carojournal.rotation.set_aside(self, named, now_ms)
             return
+        self._set_span()
         self._seq = seq + 1
         if self._sealed or not self._is_ours():
             # Whoever sealed it died before it was closed; nothing follows a seal.

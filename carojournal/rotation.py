@@ -24,10 +24,12 @@ __all__ = [
     "close_idle",
     "close_segment",
     "closed_name",
+    "closed_path",
     "encode_header",
     "encode_start",
     "name_segment",
     "read_header",
+    "set_aside",
     "sync_names",
 ]
 
@@ -40,6 +42,17 @@ _OVERTIME = 4  # A segment may outgrow its limit by this fraction while somebody
 def closed_name(created_us: int, segment: bytes, *, damaged: bool = False) -> str:
     """Return the name of a closed segment below segments/: creation time in microseconds, uuid, "~" after damage."""
     return f"{created_us:016d}-{segment.hex()}.seg{'~' if damaged else ''}"
+
+
+def closed_path(root: str, created_us: int, segment: bytes, *, damaged: bool = False) -> str:
+    """Return a path below segments/ for a segment that is closed, at which nothing stands yet.
+
+    What has the segment's own name is another copy of it, and either may hold what the other does not: then this one's
+    name says a later microsecond.  The caller holds the lane's lock.
+    """
+    while os.path.lexists(path := f"{root}/segments/{closed_name(created_us, segment, damaged=damaged)}"):
+        created_us += 1
+    return path
 
 
 def encode_header(
@@ -150,8 +163,7 @@ def close_segment(lane: lanes.Lane, *, damaged: bool = False) -> None:
     """Close the segment of *lane*, whose lock is held: rename it into segments/.  Does nothing if the lane has none."""
     if lane._descriptor < 0:
         return
-    name = closed_name(lane._created_us, lane._segment, damaged=damaged)
-    target = f"{lane._root}/segments/{name}"
+    target = closed_path(lane._root, lane._created_us, lane._segment, damaged=damaged)
     if os.path.islink(f"{lane._root}/segments"):
         carojournal.root.check_root(lane._root)
     try:
@@ -162,6 +174,22 @@ def close_segment(lane: lanes.Lane, *, damaged: bool = False) -> None:
     previous = (lane._segment, None if damaged else lane._seq - 1, lane._size)
     lane._forget()
     lane._previous = previous
+
+
+def set_aside(lane: lanes.Lane, named: "tuple[bytes, int, int] | None", now_ms: int) -> None:
+    """Close the segment of *lane*, whose tail is bad, under the uuid that readers find in it.
+
+    *named* is what the lock file says.  Where no record and no header bears it out, this is not that segment, which was
+    closed before, but the beginning of the next: it gets a uuid of its own, or it would pass for the other one.  What
+    the lock file names is then still what the lane had before.
+    """
+    with carojournal._loading:
+        from carojournal.segment_file import identify, read_all
+    segment, created_us = identify(read_all(lane._descriptor), named[:2] if named else None, now_ms)
+    lane._segment, lane._created_us = segment or lane._random(16), created_us
+    close_segment(lane, damaged=True)
+    if segment is None:
+        lane._previous = (named[0], None, None) if named else None
 
 
 def _create(lane: lanes.Lane, now_ms: int, consent_ms: int, losses: list[bytes]) -> None:

@@ -14,7 +14,7 @@ from carojournal.errors import CorruptRecord, MalformedCBOR
 from carojournal.frame import FIRST_RECORD_OFFSET, LABEL, NO_SEGMENT, decode_record, last_record_offset
 from carojournal.root import open_file
 from carojournal.rotation import FORMAT_VERSION
-from carojournal.scan import next_record
+from carojournal.scan import next_record, scan
 
 __all__ = [
     "CLOSED_NAME",
@@ -26,6 +26,7 @@ __all__ = [
     "SegmentInfo",
     "describe_file",
     "header_facts",
+    "identify",
     "open_file",
     "parse_lock",
     "read_all",
@@ -43,6 +44,8 @@ CLOSED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.seg(~?)\Z", re.ASCII)
 _LOCK = re.compile(rb"([0-9a-f]{32}) (\d{16}) (\d{13}) ([0-9a-f]{8})\n\Z")
 PACKED_NAME = re.compile(r"(\d{16})-([0-9a-f]{32})\.cborseq\.zst\Z", re.ASCII)
 
+_TIMESTAMP = b"itimestamp\x1b"  # An event's key, and the head of its 8 bytes; milliseconds.
+_US_MAX = 10**16 - 1  # What a closed file's name can say.
 _UUID = b"gsegmentP"  # The key of a header under which the uuid stands, and the head of its 16 bytes.
 _PROBE_BYTES = 4_096  # Holds every header that we write, and at the other end the last record.
 
@@ -157,6 +160,26 @@ def resolve_uuid(data: bytes, named: bytes | None) -> tuple[bytes | None, dict[s
         if other is not None and next_record(other, data, 0) is not None:
             return other, None
     return said, header
+
+
+def identify(data: bytes, named: tuple[bytes, int] | None, now_ms: int) -> tuple[bytes | None, int]:
+    """Return (uuid, created us) under which the segment file *data* is closed; uuid None if nothing in it proves one.
+
+    *named* is what the lane's lock file says.  Where neither that nor the header tells the creation time, it is that of
+    the first event that can be read, which is of the same day, or else *now_ms* (UTC milliseconds).
+    """
+    segment, header = resolve_uuid(data, named[0] if named else None)
+    if header is not None:
+        created = header["created"]
+        assert type(created) is int
+        return segment, created
+    if named is not None and segment == named[0]:
+        return named
+    for _, _, start, end in scan(data, segment).records if segment is not None else ():
+        at = data.find(_TIMESTAMP, start, end) + len(_TIMESTAMP)
+        if at >= len(_TIMESTAMP):
+            return segment, min(int.from_bytes(data[at : at + 8], "big") * 1000, _US_MAX)
+    return segment, now_ms * 1000
 
 
 def _uuid_in(data: bytes) -> bytes | None:

@@ -17,9 +17,9 @@ from carojournal.cbor import encode_map
 from carojournal.durable import sync_directory
 from carojournal.errors import JournalBusy, JournalIOError
 from carojournal.frame import encode_record
-from carojournal.rotation import closed_name
+from carojournal.rotation import closed_path
 from carojournal.scan import scan
-from carojournal.segment_file import parse_lock, read_file, resolve_uuid
+from carojournal.segment_file import identify, parse_lock, read_file, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,17 +71,17 @@ def _seal(root: str, number: int, now_ms: int, idle_ms: int, random: "Callable[[
         os.unlink(path)  # Made, but its header never arrived: nothing to keep.
         return 0
     named = parse_lock(read_file(f"{path[:-4]}.lock", 128))
-    segment, header = resolve_uuid(data, named[0] if named else None)
-    created = header["created"] if header else named[1] if named and named[0] == segment else now_ms * 1000
+    segment, created_us = identify(data, named[:2] if named else None, now_ms)
+    header = read_header(data)
+    named_well = header is not None and header["segment"] == segment
     found = scan(data, segment) if segment else None
-    intact = header is not None and found is not None and not found.spans and not found.gaps
+    intact = named_well and found is not None and not found.spans and not found.gaps
     if intact and found and len(found.records) == 1:
         return 0  # A header alone: the writer may as well go on with it.
     if intact and found and segment and not _is_sealed(data, found.records[-1]):
         _append(path, encode_record(segment, found.records[-1].seq + 1, _payload(len(found.records), data)))
-    name = closed_name(int(created), segment or random(16), damaged=not intact)  # type: ignore[call-overload]
     os.makedirs(os.path.join(root, "segments"), 0o700, exist_ok=True)
-    os.rename(path, os.path.join(root, "segments", name))
+    os.rename(path, closed_path(root, created_us, segment or random(16), damaged=not intact))
     sync_directory(os.path.join(root, "segments"))
     return 1
 
