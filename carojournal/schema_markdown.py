@@ -118,6 +118,13 @@ def _control() -> str:
     return "\n".join(parts)
 
 
+_NUMBERS = f"""\
+After the family, besides sizes (`7b`, `8x22b`), versions of at most {grammars.VERSION_DIGITS_MAX} digits,
+quantisations (`q4`, `fp16`) and one date of release from {grammars.RELEASE_YEARS[0]} to {grammars.RELEASE_YEARS[1]}.
+But for that date a name has at most {grammars.MODEL_DIGITS_MAX} digits: there is no room for a telephone number, a
+card, a date of birth or an address."""
+
+
 def _words() -> str:
     lists = (
         ("Error names", "Accepted in *error_code* beside `E` and four digits.", error_codes.ERROR_CODES),
@@ -128,7 +135,7 @@ def _words() -> str:
         ),
         (
             "Other words of model names",
-            "After the family, besides sizes (`7b`, `8x22b`), versions, dates and quantisations (`q4`, `fp16`).",
+            _NUMBERS,
             grammars.MODEL_WORDS - grammars.MODEL_FAMILIES,
         ),
     )

@@ -186,6 +186,15 @@ def test_one_new_word_is_a_model_only_in_good_company(text, expected):
     assert models.is_model(text) is expected
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["gpt-4111-1111-1111-1111", "gpt-212-555-0187", "gpt-078-05-1120", "gpt-1980-05-17", "llama-17.05.1980"]
+    + ["gpt-52.5200-13.4050", "llama-8.8.4.4", "openai/gpt-49-176-1234-5678", "gpt-0176-1234-5678"],
+)
+def test_no_number_of_somebody_hides_behind_a_family(text):
+    assert scan(text)
+
+
 def test_values_are_walked_to_their_keys_bytes_and_numbers():
     document = {
         "os": "linux",

@@ -6,16 +6,20 @@
 At least one family or provider anchors a name, or a maker whose name stands in it twice. New models appear monthly, so
 one unknown word is let through when it reads like a product's name and at least two other tokens speak for a model;
 given names and random letters never are.
+
+Numbers in a row are a version, a date of release or both, so that no card, telephone number, date of birth, coordinates
+or address stands behind a family's name.
 """
 
 import re
+from itertools import groupby
 
 from carojournal.patterns.vocabulary import ANCHORS, CONTEXT, GIVEN_NAMES, QUALIFIERS, TECHNICAL, is_pronounceable
 
 __all__ = ["is_model"]
 
 TOKENS_MAX = 16  # The longest catalogue names have twelve.
-DIGITS_MAX = 18  # Version, two sizes and an ISO date; bounded so that no card number hides in a name.
+DIGITS_MAX = 18  # Version, two sizes and an ISO date.
 NUMBERS_MAX = 8
 EVIDENCE_MIN = 2  # Tokens that speak for a model beside one unknown word, its own name.
 EVIDENCE_ACRONYM_MIN = 3  # As above, where the unknown word is only a few letters and need not be pronounceable.
@@ -27,6 +31,13 @@ _SEPARATORS = re.compile(r"[:/.@_-]")
 _NUMBER = re.compile(
     r"\d{1,4}|2\d(?:0[1-9]|1[0-2])[0-3]\d|202\d(?:0[1-9]|1[0-2])[0-3]\d"
 )  # YYMMDD, YYYYMMDD of this decade
+_MONTH, _DAY = r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
+_VERSION = r"(?:\d-\d{1,2}(?:-\d)?|\d{1,2})"
+_RELEASE = rf"(?:20[123]\d(-?){_MONTH}\1{_DAY}|2\d{_MONTH}{_DAY}|{_MONTH}-20[123]\d)"
+_SHORT_RELEASE = rf"(?:{_MONTH}{_DAY}|[23]\d{_MONTH})"
+_ROW = re.compile(
+    rf"{_VERSION}|(?:{_VERSION}-)?(?:{_RELEASE}|{_SHORT_RELEASE})|{_MONTH}-{_DAY}|\d{{3,4}}"
+)  # Joined by "-": 4-5 4-5-20250929 3-5-0125 05-06 2160
 _SIZE = re.compile(
     r"[a-z]{0,3}\d{1,4}(?:[px]\d{1,3})?[a-z]{0,2}|\d{1,2}bit|\d[a-z]\d?[a-z]|[a-z]\d[a-z]\d?"
 )  # 70b 8x22b 4o a35b i2v
@@ -42,6 +53,8 @@ def is_model(text: str) -> bool:
     if len(tokens) == 1:
         return _is_family(tokens[0]) and tokens[0] not in GIVEN_NAMES
     if text.rpartition(".")[2].partition(":")[0] in _HOST_ENDINGS or _is_person(tokens):
+        return False
+    if not all(_ROW.fullmatch("-".join(row)) for is_number, row in groupby(tokens, str.isdigit) if is_number):
         return False
     kinds = [_kind(token) for token in tokens]
     unknown = sorted({token for token, kind in zip(tokens, kinds, strict=True) if kind == "unknown"})
