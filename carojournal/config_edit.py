@@ -22,6 +22,7 @@ from carojournal.config_keys import SECTION
 from carojournal.durable import sync_directory
 from carojournal.errors import ConfigError, JournalBusy, JournalIOError
 from carojournal.policy import CONFIG_BYTES_MAX, file_signature
+from carojournal.root import make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,16 +183,6 @@ def _locked(directory: str) -> "Iterator[None]":
         os.close(descriptor)
 
 
-def _make_directories(directory: str) -> None:
-    missing = []
-    while not os.path.isdir(directory):
-        missing.append(directory)
-        directory = os.path.dirname(directory)
-    for one in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(one, 0o700)
-
-
 def _write(descriptor: int, data: bytes, like: os.stat_result | None) -> None:
     try:
         if like is not None:
@@ -264,7 +255,7 @@ def edit(path: str, changes: Changes) -> bool:
         if not os.path.lexists(path):
             if all(value is None for value in changes.values()):
                 return False
-            _make_directories(directory)
+            make_folders(directory)
         elif not os.path.isdir(directory):
             raise ConfigError(f"{path}: a link to nowhere; nothing was changed")
         with _locked(directory):

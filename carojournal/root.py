@@ -7,7 +7,7 @@ import os
 
 from carojournal.errors import UnsafeRoot
 
-__all__ = ["FOLDERS", "check_root", "is_folder", "make_root", "open_file"]
+__all__ = ["FOLDERS", "check_root", "is_folder", "make_folders", "make_root", "open_file"]
 
 FOLDERS = ("lanes", "segments", "packed", "outbox", "receipts", "sent", "quarantine")
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK: a pipe must not hold us up.
@@ -36,9 +36,26 @@ def is_folder(path: str) -> bool:
         return False
 
 
+def make_folders(path: str) -> None:
+    """Make the folder at *path*, and those above it that are missing, for the owner only.  Raises OSError.
+
+    `os.makedirs` gives its mode to the last one alone: under an open umask anybody may write to those above.
+    """
+    missing = []
+    while path and not is_folder(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            if not is_folder(folder):
+                raise
+
+
 def make_root(root: str) -> None:
     """Make the journal's directories, readable by the owner only.  Raises OSError."""
-    os.makedirs(os.path.dirname(root), 0o700, exist_ok=True)
+    make_folders(os.path.dirname(root))
     for folder in (root, f"{root}/lanes", f"{root}/segments"):
         try:
             os.mkdir(folder, 0o700)

@@ -169,7 +169,7 @@ def close_segment(lane: lanes.Lane, *, damaged: bool = False) -> None:
     try:
         os.rename(lane._path, target)
     except FileNotFoundError:
-        os.makedirs(f"{lane._root}/segments", 0o700, exist_ok=True)
+        carojournal.root.make_folders(f"{lane._root}/segments")
         os.rename(lane._path, target)
     previous = (lane._segment, None if damaged else lane._seq - 1, lane._size)
     lane._forget()

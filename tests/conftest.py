@@ -55,6 +55,23 @@ def root(home):
 
 
 @pytest.fixture
+def folders(home):
+    """Under an umask that takes nothing away: a function that returns path -> mode of the folders in the home."""
+    before = os.umask(0)
+
+    def modes():
+        found = {}
+        for parent, names, _ in os.walk(home):
+            for name in names:
+                path = os.path.join(parent, name)
+                found[os.path.relpath(path, home)] = os.stat(path).st_mode & 0o777
+        return found
+
+    yield modes
+    os.umask(before)
+
+
+@pytest.fixture
 def clock():
     return Clock()
 

@@ -184,6 +184,17 @@ def test_a_directory_that_was_there_keeps_its_mode_as_the_text_says(root, clock)
     assert "one that was there before keeps its mode" in " ".join(read_topic("files").split())
 
 
+def test_a_directory_that_caro_makes_is_ones_own_alone_as_the_text_says(folders, root, clock):
+    """Of several at once the last one alone was: under an open umask anybody could put files above the journal."""
+    with Journal.open(clock=clock, admin="/nonexistent") as journal:
+        assert journal.record("session_end", session_duration_ms=1)
+    assert cli.main(["local"]) == 0
+    made = folders()
+    assert {".local", ".local/share", ".local/share/caro", ".local/share/caro/telemetry", ".config"} <= set(made)
+    assert set(made.values()) == {0o700}
+    assert "A directory that Caro makes is readable and writable by you alone" in " ".join(read_topic("files").split())
+
+
 def test_every_text_says_that_the_identity_is_not_counted(capsys):
     """`test_cli_inspect` has that it is not."""
     assert cli.main(["inspect", "--help"]) == 0

@@ -23,6 +23,7 @@ from carojournal.demo_attempts import make_attempts, search, try_attempt
 from carojournal.demo_host import REQUESTS, Host, Step
 from carojournal.errors import JournalOff, UsageError
 from carojournal.journal import Journal
+from carojournal.root import make_folders
 
 __all__ = ["OPTIONS", "demo"]
 
@@ -116,7 +117,7 @@ def _folder(given: str | None) -> str:
         raise UsageError("--dir is empty: leave it out for a new folder")
     folder = os.path.abspath(given)
     try:
-        os.makedirs(folder, 0o700, exist_ok=True)
+        make_folders(folder)
     except (FileExistsError, NotADirectoryError):
         raise UsageError("--dir must be a folder, new or empty, and a file is in its place") from None
     if os.listdir(folder):

@@ -72,6 +72,15 @@ def test_an_empty_place_is_refused(bundle, home, tmp_path, capsys, option):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_folders_that_are_made_are_ones_own_alone(bundle, home, folders, monkeypatch):
+    before = set(folders())
+    monkeypatch.chdir(home)
+    assert main(["import", bundle, "--into", f"{home}/a/b", "--receipts", "c/d"]) == 0
+    made = {name: mode for name, mode in folders().items() if name not in before}
+    assert {"a", "a/b", "c", "c/d"} <= set(made)
+    assert set(made.values()) == {0o700}
+
+
 def test_slices_overlap_and_arrive_in_any_order(filled, into, clock, tmp_path, capsys):
     times = [clock.now_ms - days * DAY_MS - 10_000 for days in (3, 2, 1)]
     bundles = [

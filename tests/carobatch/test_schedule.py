@@ -217,6 +217,12 @@ def test_an_agent_that_is_not_ours_is_left_alone(tmp_path):
             assert file.read() == data
 
 
+def test_the_folders_of_units_are_ones_own_alone(folders, programs):
+    programs("systemctl", "exit 0")
+    assert carobatch(["schedule", "install", "systemd"]) == 0
+    assert folders() == dict.fromkeys((".config", ".config/systemd", ".config/systemd/user"), 0o700)
+
+
 @pytest.mark.parametrize("broken", ["exit 1", '[ "$2" != enable ]', "missing"])
 def test_where_systemctl_fails_nothing_is_left(home, programs, capsys, monkeypatch, broken):
     if broken == "missing":

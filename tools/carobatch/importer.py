@@ -30,6 +30,7 @@ from carojournal import locks
 from carojournal.errors import DamagedData
 from carojournal.identity import IDENTITY, line
 from carojournal.packed import iter_content, split_records
+from carojournal.root import make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ def import_bundle(
 
 
 def _make_root(root: str, journal: str) -> None:
-    os.makedirs(root, 0o700, exist_ok=True)
+    make_folders(root)
     path = os.path.join(root, IDENTITY)
     if not os.path.exists(path):
         from carojournal.durable import write_file

@@ -11,7 +11,7 @@ from carobatch import schedule
 from carojournal import policy
 from carojournal.durable import write_file
 from carojournal.errors import JournalUnavailable, OutputError
-from carojournal.root import open_file
+from carojournal.root import make_folders, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -194,7 +194,7 @@ class _Files(ABC):
         """Make the files hold what is given; one that is to hold nothing goes."""
         for path, data in files.items():
             if data:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
+                make_folders(os.path.dirname(path))
                 write_file(path, data, overwrite=True, error=OutputError)
             else:
                 with contextlib.suppress(FileNotFoundError):

@@ -9,6 +9,7 @@ from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import count_text, escape, say
 from carojournal.errors import UsageError
+from carojournal.root import make_folders
 
 if TYPE_CHECKING:
     from carobatch.importer import Imported
@@ -74,7 +75,7 @@ def _copy(path: str, folder: str) -> None:
     from carobatch.receipt import PREFIX
     from carojournal.durable import remove_abandoned, write_file
 
-    os.makedirs(folder, exist_ok=True)
+    make_folders(folder)
     remove_abandoned(folder, PREFIX)
     for name in (f"{path}.sig", path):
         try:
