@@ -28,7 +28,8 @@ __all__ = ["Batches", "Kept", "Status", "gather", "losses_by_reason"]
 class Kept:
     """What the journal holds.  Times are UTC milliseconds, None without events.
 
-    `sendable` events were made after a recorded yes; `segments` maps open, closed and packed to how many there are.
+    `sent` events have left already, None if that cannot be told; `sendable` ones have not, and were made after a
+    recorded yes.  `segments` maps open, closed and packed to how many there are.
     """
 
     counts: dict[str, int]
@@ -36,6 +37,7 @@ class Kept:
     oldest_ms: int | None = None
     newest_ms: int | None = None
     sendable: int = 0
+    sent: int | None = 0
     segments: dict[str, int] = field(default_factory=dict)
     damaged_bytes: int = 0
     damaged_places: int = 0
@@ -45,6 +47,11 @@ class Kept:
     def events(self) -> int:
         """How many events there are."""
         return sum(self.counts.values()) + self.others
+
+    @property
+    def pending(self) -> int | None:
+        """How many of them have not left, None if that cannot be told."""
+        return None if self.sent is None else max(0, self.events - self.sent)
 
 
 @dataclass(slots=True)
@@ -204,6 +211,7 @@ def _kept(root: str, *, may_write: bool) -> tuple[Kept, dict[str, tuple[int, int
         kept.oldest_ms, kept.newest_ms = totals.oldest_ms, totals.newest_ms
         rest = totals.rest
     _count(reader, rest, kept)
+    _leave_out_sent(reader, infos, kept)
     losses = losses_by_reason(reader)
     for found in reader.damage:
         if found.torn:
@@ -243,6 +251,22 @@ def _count(reader: "JournalReader", infos: "Iterable[SegmentInfo]", kept: Kept) 
             kept.sendable += info.consent_ms != 0
             kept.oldest_ms = time_ms if kept.oldest_ms is None else min(kept.oldest_ms, time_ms)
             kept.newest_ms = time_ms if kept.newest_ms is None else max(kept.newest_ms, time_ms)
+
+
+def _leave_out_sent(reader: "JournalReader", infos: "list[SegmentInfo]", kept: Kept) -> None:
+    if not os.path.lexists(os.path.join(reader.root, "receipts")):
+        return  # Nothing was ever sent, which is nearly everybody.
+    from carojournal.arrived import sent_events
+    from carojournal.errors import JournalIOError
+
+    try:
+        counts = sent_events(reader, infos)
+    except JournalIOError:
+        kept.sent = None
+        return
+    kept.sent = sum(counts.values())
+    kept.sendable -= sum(counts.get(info.segment, 0) for info in infos if info.consent_ms)
+    kept.sendable = max(0, kept.sendable)  # A host may have made room between one look and the other.
 
 
 def losses_by_reason(reader: "JournalReader") -> dict[str, tuple[int, int, int]]:

@@ -77,8 +77,8 @@ def _view(found: "Status") -> dict[str, object]:
         "oldest": _time(kept.oldest_ms) if kept else None,
         "newest": _time(kept.newest_ms) if kept else None,
         "segments": {state: kept.segments.get(state, 0) if kept else 0 for state in ("open", "closed", "packed")},
-        "pending": kept.events if kept else 0,
-        "sendable": kept.sendable if kept else 0,
+        "pending": kept.pending if kept else 0,
+        "sendable": (kept.sendable if kept.sent is not None else None) if kept else 0,
         "in_flight": found.batches.in_flight,
         "receipts": found.batches.receipts,
         "last_batch": _time(found.batches.last_ms),
@@ -151,8 +151,11 @@ def _kept_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
         rows += [("oldest", local_text(kept.oldest_ms, zone=True)), ("newest", local_text(kept.newest_ms, zone=True))]
     lanes = ", ".join(f"{kept.segments.get(state, 0)} {state}" for state in ("open", "closed", "packed"))
     rows.append(("segments", lanes))
+    waiting = kept.pending
     rows.append(
-        ("pending", f"{count_text(kept.events, 'event')} not sent, of which {count_text(kept.sendable)} may be")
+        ("pending", "cannot be told: a receipt cannot be read")
+        if waiting is None
+        else ("pending", f"{count_text(waiting, 'event')} not sent, of which {count_text(kept.sendable)} may be")
     )
     batches = found.batches
     if batches.in_flight:
