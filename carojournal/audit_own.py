@@ -149,12 +149,15 @@ _RUN_KEY = re.compile(_ID)
 
 _CRC = "[0-9a-f]{8}"
 _DATE = r"20\d\d-\d\d-\d\d"
+_RECEIVER = r"(?:caro-v1|caro-array|posthog|otlp) https?://[\w./:%~+=&;,\[\]-]{1,1024}"  # As `endpoint` may be.
 _OWN_LINE = re.compile(
     # identity
     rf"carojournal(?:-policy)? \d{{1,3}}(?: {_CRC})?|(?:journal|secret) [0-9a-f]{{32}} {_CRC}|"
-    rf"(?:created|rotate|clearing|cleared) \d{{1,16}} {_CRC}|session {_DATE} [0-9a-f]{{32}} {_CRC}|sent {_DATE} {_CRC}|"
+    rf"(?:created|rotate|clearing|cleared) \d{{1,16}} {_CRC}|session {_DATE} [0-9a-f]{{32}} {_CRC}|"
+    rf"sent {_DATE}(?: [0-9a-f]{{32}} {_RECEIVER})? {_CRC}|"
     # deletion requests
-    rf"request [0-9a-f]{{32}} \d{{1,16}} \d{{1,7}} {_CRC}|session [0-9a-f]{{32}} {_DATE} [0-9a-f]{{32}} {_CRC}|"
+    rf"request [0-9a-f]{{32}} \d{{1,16}} \d{{1,7}}(?: {_RECEIVER})? {_CRC}|"
+    rf"session [0-9a-f]{{32}} {_DATE} [0-9a-f]{{32}} {_CRC}|"
     rf"(?:done|confirmed) [0-9a-f]{{32}} \d{{1,16}} {_CRC}|"
     # the ledger of migrated rows: keyed hashes
     rf"taken [0-9a-f]{{32}} \d{{1,7}} (?:[0-9a-f]{{16}})* {_CRC}|"

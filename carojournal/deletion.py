@@ -3,7 +3,9 @@
 The file `deletion-requests` below the root is text, append-only, one fact a line, each closed by its CRC-32 as in the
 identity file.  `off` and `clear` leave it alone: a request is a promise to the user that outlives both.
 
-    request <32 hex> <UTC ms> <number of sessions> <crc>
+    request <32 hex> <UTC ms> <number of sessions> <wire format> <URL> <crc>    to that receiver (`receivers`)
+    request <32 hex> <UTC ms> <number of sessions> <crc>    to the one that is configured: of an older version, or
+                                                            where nothing tells who received anything
     session <request> <YYYY-MM-DD> <32 hex> <crc>           one session id that the receiver is to delete
     done <request> <UTC ms> <crc>                           the receiver has confirmed
     confirmed <request> <UTC ms> <crc>                      the user has: whoever runs the receiver did it by hand
@@ -12,9 +14,9 @@ A request with fewer sessions than its first line says was torn by a crash: it w
 does not count.  Lines name their request, so that two writers at once cannot mix theirs; every write starts with a
 newline, so that a torn line cannot swallow the next.
 
-Which sessions: `mark_sent` notes a day in the identity file before carobatch sends the first byte of that day's
-events, so the ids of other days are never named to anybody.  Where events went out and no day is marked (a copy of an
-older root), every id in the history is asked for.
+Which sessions: `mark_sent` notes a session and who receives it in the identity file before carobatch sends the first
+byte of its events, so no other id is ever named, and none to anybody else; each receiver has a request of its own.
+Where events went out and no day is marked (a copy of an older root), every id in the history is asked for.
 """
 
 import contextlib
@@ -25,10 +27,11 @@ from carojournal.durable import sync_directory
 from carojournal.errors import JournalBusy, JournalIOError, JournalUnavailable
 from carojournal.identity import IDENTITY, IDENTITY_BYTES_MAX, Identity, line
 from carojournal.lines import good_lines
+from carojournal.receivers import Receiver, marked, receivers_of, sent_days
 from carojournal.segment_file import open_file, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 __all__ = [
     "BY_HAND",
@@ -37,6 +40,7 @@ __all__ = [
     "Request",
     "acknowledge",
     "check_not_half_cleared",
+    "is_deliverable",
     "is_upload",
     "mark_sent",
     "note",
@@ -48,6 +52,7 @@ __all__ = [
     "sendable_sessions",
     "sent_days",
     "sessions_sent",
+    "to_ask",
     "was_sent",
 ]
 
@@ -62,7 +67,8 @@ _TRACES = ("sent", "receipts", "outbox")  # Folders that tell of uploads; receip
 class Request(NamedTuple):
     """One request: its id (32 hex digits), when it was made (UTC ms), (day, session id) pairs, when confirmed.
 
-    `by_hand`: not by the receiver but by the user, after somebody had done it there.
+    `by_hand`: not by the receiver but by the user, after somebody had done it there.  `receiver` is who had something
+    of these sessions, None for whichever is configured.
     """
 
     request: str
@@ -70,6 +76,7 @@ class Request(NamedTuple):
     sessions: tuple[tuple[str, bytes], ...]
     done_ms: int | None
     by_hand: bool = False
+    receiver: Receiver | None = None
 
 
 def read_identity(root: str) -> Identity | None:
@@ -108,22 +115,18 @@ def check_not_half_cleared(root: str) -> None:
         raise JournalBusy(HALF_CLEARED)
 
 
-def sent_days(identity: Identity) -> set[str]:
-    """Return the UTC days (YYYY-MM-DD) of whose events something was, or was about to be, sent."""
-    return {words[1] for words in good_lines(identity.data) if words[0] == "sent" and len(words) == 2}
+def mark_sent(root: str, day: str, sessions: "Collection[bytes]", receiver: Receiver) -> None:
+    """Note, durably, that events of the UTC *day* and of *sessions* are about to be sent to *receiver*.
 
-
-def mark_sent(root: str, day: str) -> None:
-    """Note, durably, that events of the UTC *day* are about to be sent; once a day is enough and more do no harm.
-
-    carobatch calls this before the first byte of a batch goes out.  Raises JournalUnavailable (no journal),
-    JournalIOError.
+    Once is enough and more do no harm.  carobatch calls this before the first byte of a batch goes out.  Raises
+    JournalUnavailable (no journal), JournalIOError.
     """
     identity = read_identity(root)
     if identity is None:
         raise JournalUnavailable("there is no journal")
-    if day not in sent_days(identity):
-        note(root, f"sent {day}")
+    missing = {(day, session, receiver) for session in sessions} - marked(identity)
+    for _, session, _ in sorted(missing):
+        note(root, f"sent {day} {session.hex()} {receiver}")
 
 
 def note(root: str, text: str) -> None:
@@ -151,33 +154,45 @@ def is_upload(name: str) -> bool:
     return name.startswith("upload") and name.endswith(".cbor")
 
 
-def sessions_sent(root: str, identity: Identity, *, everything: bool = False) -> tuple[tuple[str, bytes], ...]:
-    """Return (day, session id) of the sessions that a request asks for and no earlier one has named, oldest first.
+def to_ask(
+    root: str, identity: Identity, *, everything: bool = False
+) -> "dict[Receiver | None, tuple[tuple[str, bytes], ...]]":
+    """Return receiver -> (day, session id) of the sessions that it had and no earlier request has asked it for.
 
     *everything* asks for all that the journal has used, sent or not.
     """
-    days = sent_days(identity)
-    asked = requested_sessions(root)
-    everything = everything or (not days and _has_traces(root))
-    return tuple(
-        dict.fromkeys(
-            (day, session)
-            for day, session in identity.history()
-            if (everything or day in days) and session not in asked
-        )
-    )
+    everything = everything or (not sent_days(identity) and _has_traces(root))
+    asked = {(session, one.receiver) for one in requests(root) for _, session in one.sessions}
+    found: dict[Receiver | None, dict[tuple[str, bytes], None]] = {}
+    for (day, session), receivers in receivers_of(root, identity, everything=everything).items():
+        for receiver in receivers:
+            # A request to whichever was configured has asked for all that there was.
+            if not asked & {(session, receiver), (session, None)}:
+                found.setdefault(receiver, {})[day, session] = None
+    return {receiver: tuple(found[receiver]) for receiver in sorted(found, key=lambda one: one or ("", ""))}
+
+
+def sessions_sent(root: str, identity: Identity, *, everything: bool = False) -> tuple[tuple[str, bytes], ...]:
+    """Return (day, session id) of all that `to_ask` returns, oldest first."""
+    wanted = {one for sessions in to_ask(root, identity, everything=everything).values() for one in sessions}
+    return tuple(dict.fromkeys(one for one in identity.history() if one in wanted))
 
 
 def queue(
-    root: str, sessions: "Iterable[tuple[str, bytes]]", now_ms: int, random: "Callable[[int], bytes]" = os.urandom
+    root: str,
+    sessions: "Iterable[tuple[str, bytes]]",
+    now_ms: int,
+    random: "Callable[[int], bytes]" = os.urandom,
+    *,
+    receiver: Receiver | None = None,
 ) -> Request:
-    """Store a request for *sessions* durably and return it.  Raises JournalIOError."""
+    """Store a request to *receiver* for *sessions* durably and return it.  Raises JournalIOError."""
     wanted = tuple(sessions)
     name = random(16).hex()
-    lines = [line(f"request {name} {now_ms} {len(wanted)}")]
+    lines = [line(f"request {name} {now_ms} {len(wanted)}{f' {receiver}' if receiver else ''}")]
     lines += [line(f"session {name} {day} {session.hex()}") for day, session in wanted]
     _append(root, REQUESTS, b"\n" + b"".join(lines))
-    return Request(name, now_ms, wanted, None)
+    return Request(name, now_ms, wanted, None, receiver=receiver)
 
 
 def acknowledge(root: str, request: str, now_ms: int, *, by_hand: bool = False) -> None:
@@ -211,22 +226,29 @@ def requests(root: str) -> list[Request]:
         return []
     except OSError as error:
         raise JournalIOError("read", path, error.errno, error.strerror or "") from error
-    heads: dict[str, tuple[int, int]] = {}
+    heads: dict[str, tuple[int, int, Receiver | None]] = {}
     sessions: dict[str, dict[tuple[str, bytes], None]] = {}
     done: dict[str, tuple[int, bool]] = {}
     for words in good_lines(data):
         with contextlib.suppress(ValueError):
-            if words[0] == "request" and len(words) == 4:
-                heads.setdefault(words[1], (_number(words[2]), _number(words[3])))
+            if words[0] == "request" and len(words) in (4, 6) and all(map(str.isprintable, words)):
+                receiver = Receiver(*words[4:]) if len(words) == 6 else None
+                heads.setdefault(words[1], (_number(words[2]), _number(words[3]), receiver))
             elif words[0] == "session" and len(words) == 4:
                 sessions.setdefault(words[1], {})[words[2], _session(words[3])] = None
             elif words[0] in ("done", "confirmed") and len(words) == 3:
                 done.setdefault(words[1], (_number(words[2]), words[0] == "confirmed"))
-    return [
-        Request(name, created, tuple(sessions.get(name, ())), *done.get(name, (None, False)))
-        for name, (created, count) in heads.items()
-        if len(sessions.get(name, ())) == count
-    ]
+    found = []
+    for name, (created, count, receiver) in heads.items():
+        if len(sessions.get(name, ())) == count:
+            done_ms, by_hand = done.get(name, (None, False))
+            found.append(Request(name, created, tuple(sessions.get(name, ())), done_ms, by_hand, receiver))
+    return found
+
+
+def is_deliverable(request: Request, here: Receiver) -> bool:
+    """Tell whether a call can deliver *request* while *here* is the receiver that is configured."""
+    return here.sink not in BY_HAND and request.receiver in (None, here)
 
 
 def pending(root: str) -> list[Request]:

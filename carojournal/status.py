@@ -20,6 +20,7 @@ from carojournal.root import check_root
 if TYPE_CHECKING:
     from carojournal.index_queries import Totals
     from carojournal.reader import JournalReader, SegmentInfo
+    from carojournal.settings import Settings
 
 __all__ = ["Batches", "Kept", "Status", "gather", "losses_by_reason"]
 
@@ -58,8 +59,9 @@ class Kept:
 class Batches:
     """What carobatch left: batches under way, receipts, when a batch was last confirmed (UTC ms), deletion requests.
 
-    `receipts` counts bundles and what importers confirmed, too; `last_ms` is that of uploads alone.  `by_hand`: the
-    receiver has no call to delete, so somebody must do it there and the user confirm it.
+    `receipts` counts bundles and what importers confirmed, too; `last_ms` is that of uploads alone.  `by_hand`: one of
+    the receivers has no call to delete, or is not configured any more, so somebody must do it there and the user
+    confirm it.
     """
 
     in_flight: int = 0
@@ -127,7 +129,7 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
     if has_journal(root):
         _add_identity(status)
         _add_counters(status)
-        _add_batches(status, str(settings.value("wire_format")))
+        _add_batches(status, settings)
         status.kept, status.losses = _kept(root, may_write=found.mode != "off")
         # Last, so that an index that was made just now is counted.
         used = spool.usage(root)
@@ -171,16 +173,18 @@ def _add_counters(status: Status) -> None:
             status.refusals.append((words[1], words[2], words[3], count))
 
 
-def _add_batches(status: Status, wire_format: str) -> None:
+def _add_batches(status: Status, settings: "Settings") -> None:
     from carojournal import deletion
+    from carojournal.receivers import configured
 
     batches = status.batches
     batches.in_flight = len(_files(status.root, "outbox"))
     receipts = _files(status.root, "receipts")
     batches.receipts = len(receipts)
     batches.last_ms = max((at_ms for name, at_ms in receipts.items() if deletion.is_upload(name)), default=None)
-    batches.deletion_requests = len(deletion.pending(status.root))
-    batches.by_hand = wire_format in deletion.BY_HAND
+    waiting, here = deletion.pending(status.root), configured(settings)
+    batches.deletion_requests = len(waiting)
+    batches.by_hand = not all(deletion.is_deliverable(one, here) for one in waiting)
 
 
 def _files(root: str, folder: str) -> dict[str, int]:

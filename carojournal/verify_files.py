@@ -105,7 +105,7 @@ def _requests(path: str, data: bytes) -> list[Damage]:
     counts: dict[bytes, int] = {}
     for _, text, holds in _lines(data):
         words = text.split(b" ")
-        if holds and words[0] == b"request" and len(words) == 4 and words[3].isdigit():
+        if holds and words[0] == b"request" and len(words) in (4, 6) and words[3].isdigit():
             counts[words[1]] = counts.get(words[1], 0) + int(words[3])
         elif holds and words[0] == b"session" and len(words) == 4:
             counts[words[1]] = counts.get(words[1], 0) - 1

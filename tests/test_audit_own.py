@@ -7,10 +7,11 @@ import pytest
 
 from carobatch.cli import main as carobatch
 from carobatch.readme import readme_text
-from carojournal import codec
+from carojournal import codec, deletion
 from carojournal.audit import audit_paths
 from carojournal.audit_own import is_own_text
 from carojournal.cli import main as carojournal
+from carojournal.receivers import Receiver
 
 EVENT = "--event=command_generated"
 FIELDS = ("backend_used=ollama", "inference_time_ms=843", "generation=1")
@@ -25,6 +26,13 @@ def queue(path):
         connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
     connection.close()
     return path
+
+
+def was_sent(root):
+    """Note that something of the journal went to a receiver, which its request to delete names, too."""
+    day, session = deletion.read_identity(root).history()[0]
+    deletion.mark_sent(root, day, {session}, Receiver("caro-v1", "https://[2001:db8::1]:8443/caro~v1/events;a=%20&b"))
+    return 0
 
 
 def findings(*paths):
@@ -48,6 +56,7 @@ def test_a_journal_is_clean_after_each_thing_that_can_be_done_with_it(root, tmp_
         (carobatch, ["import", "--into", str(taken), "*"]),
         (carobatch, ["ack", "*"]),
         (carojournal, ["migrate", str(old)]),
+        (lambda _: was_sent(root), [""]),
         (carojournal, ["delete-remote", "--all", "--yes"]),
         (carojournal, ["export", "-o", str(tmp_path / "events.json"), "--clear"]),
         (carojournal, ["clear", "--force"]),

@@ -30,7 +30,7 @@ def sent(root, clock, monkeypatch):
     for _ in range(2):
         record(root, clock, 2)
         clock.advance(7 * 3_600_000 // 2)
-    deletion.mark_sent(root, DAY)
+    deletion.note(root, f"sent {DAY}")
     hidden = "receipts/.uploads.cbor.0123456789abcdef.tmp"  # Half-written: a whole one would have to hold something.
     for name in ("outbox/spared.tmp", hidden, "sent/state.json", f"quarantine/refused-{'0' * 64}.cbor"):
         os.makedirs(os.path.dirname(f"{root}/{name}"))

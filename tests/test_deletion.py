@@ -14,9 +14,12 @@ from carojournal import JournalReader, deletion
 from carojournal.cli import main
 from carojournal.errors import JournalIOError
 from carojournal.identity import day_of, open_identity
+from carojournal.receivers import Receiver
 
 DAY_MS = 86_400_000
 TODAY = day_of(NOON_MS)
+HERE = Receiver("caro-v1", "https://here.example/v1/events")
+THERE = Receiver("caro-v1", "https://there.example/v1/events")
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def used(journal, clock, root):
     for _ in range(3):
         assert journal.record("session_end", session_duration_ms=5)
         clock.advance(DAY_MS)
-    deletion.mark_sent(root, day_of(NOON_MS + DAY_MS))
+    deletion.note(root, f"sent {day_of(NOON_MS + DAY_MS)}")
     return root
 
 
@@ -40,12 +43,57 @@ def test_only_sessions_of_days_that_were_sent_are_asked_for(used):
     assert deletion.sessions_sent(used, identity(used), everything=True) == tuple(history)
 
 
-def test_marking_a_day_twice_writes_once(used):
+def test_marking_a_session_twice_writes_once(used):
+    day, session = identity(used).history()[0]
+    deletion.mark_sent(used, day, {session}, HERE)
     before = os.path.getsize(f"{used}/journal")
-    deletion.mark_sent(used, day_of(NOON_MS + DAY_MS))
+    deletion.mark_sent(used, day, {session}, HERE)
     assert os.path.getsize(f"{used}/journal") == before
-    deletion.mark_sent(used, TODAY)
+    deletion.mark_sent(used, day, {session}, THERE)
+    assert os.path.getsize(f"{used}/journal") > before
     assert deletion.sent_days(identity(used)) == {TODAY, day_of(NOON_MS + DAY_MS)}
+
+
+def test_each_receiver_is_asked_for_the_sessions_that_it_had_and_no_others(journal, clock, root):
+    for _ in range(3):
+        assert journal.record("session_end", session_duration_ms=5)
+        clock.advance(DAY_MS)
+    first, second, _ = identity(root).history()
+    deletion.mark_sent(root, first[0], {first[1]}, HERE)
+    for receiver in (HERE, THERE):
+        deletion.mark_sent(root, second[0], {second[1]}, receiver)
+    assert deletion.to_ask(root, identity(root)) == {HERE: (first, second), THERE: (second,)}
+    asked = deletion.queue(root, (first, second), NOON_MS, receiver=HERE)
+    assert deletion.pending(root) == [asked]
+    # Killed between the two requests: the other one is still to be made, and the first is not made twice.
+    assert deletion.to_ask(root, identity(root)) == {THERE: (second,)}
+    deletion.queue(root, (second,), NOON_MS, receiver=THERE)
+    assert deletion.to_ask(root, identity(root)) == {}
+
+
+def test_two_sessions_of_one_day_have_receivers_of_their_own(journal, root):
+    """Between them the user had something deleted and changed the endpoint."""
+    assert journal.record("session_end", session_duration_ms=5)
+    [(day, first)] = identity(root).history()
+    deletion.mark_sent(root, day, {first}, HERE)
+    open_identity(root, NOON_MS, os.urandom).append(f"rotate {NOON_MS}")
+    second = open_identity(root, NOON_MS, os.urandom).session(day)
+    deletion.mark_sent(root, day, {second}, THERE)
+    assert deletion.to_ask(root, identity(root)) == {HERE: ((day, first),), THERE: ((day, second),)}
+
+
+def test_a_request_for_a_receiver_is_whole_or_does_not_count(tmp_path):
+    root = str(tmp_path)
+    asked = deletion.queue(root, [(TODAY, bytes(16))], NOON_MS, receiver=HERE)
+    path = f"{root}/{deletion.REQUESTS}"
+    with open(path, "rb") as file:
+        whole = file.read()
+    assert deletion.pending(root) == [asked]
+    for at in range(1, len(whole) - 1):
+        for data in (whole[:at], whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :]):
+            with open(path, "wb") as file:
+                file.write(data)
+            assert deletion.pending(root) == [], "not even as one for whichever receiver is configured"
 
 
 def test_where_something_went_out_unmarked_everything_is_asked_for(journal, root):
@@ -149,6 +197,19 @@ def test_under_off_the_request_is_the_one_file_that_is_written(used, monkeypatch
     assert before.items() <= after.items()
 
 
+def test_the_verb_makes_a_request_for_each_receiver_and_names_it(used, capsys):
+    [_, (day, session), _] = identity(used).history()
+    for receiver in (HERE, THERE):
+        deletion.mark_sent(used, day, {session}, receiver)
+    # What an older version noted of the same day speaks of nobody else.
+    assert main(["delete-remote", "--yes", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [one["receiver"] for one in said["requests"]] == [HERE._asdict(), THERE._asdict()]
+    assert said["sessions"] == [{"day": day, "session_id": session.hex()}]
+    assert [one.receiver for one in deletion.pending(used)] == [HERE, THERE]
+    assert main(["verify"]) == 0
+
+
 def test_a_request_survives_clear(used):
     assert main(["delete-remote", "--yes"]) == 0
     request = deletion.pending(used)
@@ -179,7 +240,7 @@ def test_on_a_terminal_it_asks_and_only_yes_counts(used, answer, code, queued):
 
 def test_a_running_host_carries_a_new_session_within_a_second(used, journal, clock):
     asked = identity(used).history()[-1][1]
-    deletion.mark_sent(used, identity(used).history()[-1][0])
+    deletion.note(used, f"sent {identity(used).history()[-1][0]}")
     clock.advance(-DAY_MS)  # Back to the last day on which something was recorded.
     assert journal.record("session_end", session_duration_ms=5)
     assert main(["delete-remote", "--yes"]) == 0

@@ -110,7 +110,7 @@ def template(tmp_path_factory):
                 assert carobatch.cli.main(["compact"]) == 0
     for folder in ("outbox", "receipts", "sent", "quarantine"):
         os.makedirs(f"{root}/{folder}", exist_ok=True)
-    deletion.mark_sent(root, day_of(NOON_MS))
+    deletion.note(root, f"sent {day_of(NOON_MS)}")
     return home
 
 

@@ -57,7 +57,7 @@ def fill(root, bundle):
         if packed:
             assert carobatch.cli.main(["export", "-o", bundle]) == 0
     assert carojournal.cli.main(["reindex"]) == 0
-    deletion.mark_sent(root, day_of(NOON_MS))
+    deletion.note(root, f"sent {day_of(NOON_MS)}")
     assert {"index.sqlite3", "drops", "packed", "batch.lock"} <= set(os.listdir(root))
     assert os.listdir(os.path.join(root, "segments"))
     assert os.listdir(os.path.join(root, "packed"))

@@ -164,7 +164,7 @@ def _kept_rows(found: "Status", kept: "Kept") -> list[tuple[str, str]]:
     if batches.deletion_requests:
         rows.append(("to delete", f"{count_text(batches.deletion_requests, 'request')} not confirmed yet"))
         if batches.by_hand:
-            rows.append(("", "the receiver has no call for it; 'carobatch deletion list' says what to do"))
+            rows.append(("", "no call can deliver it; 'carobatch deletion list' says what to do"))
     return rows + _trouble_rows(found, kept)
 
 

@@ -1,12 +1,14 @@
 """Requests that no call can deliver: kept, shown, explained, and closed by the user's word alone."""
 
 import json
+import os
 import time
 
 import pytest
 from receivers import Receiver
-from uploads import carobatch, configure, consented, record, upload
+from uploads import carobatch, configure, consented, fill, names, record, upload
 
+from carobatch.deliveries import fold
 from carobatch.sinks import SINKS, deletion_by_hand, open_sink
 from carojournal import deletion
 from carojournal.cli import main as carojournal
@@ -127,3 +129,92 @@ def test_delete_remote_says_what_comes_next(root, home, clock, name, said, capsy
     wire(home, name)
     assert carojournal(["delete-remote", "--all", "--yes"]) == 0
     assert said in capsys.readouterr().out
+
+
+def sent_to(home, url):
+    """Send what is kept to *url*."""
+    wire(home, "caro-v1", url)
+    assert carobatch(["upload"]) == 0
+
+
+def test_who_had_something_is_asked_and_nobody_else(root, home, clock, capsys):
+    """The endpoint was changed: the new receiver never had these sessions and does not learn their ids."""
+    fill(root, clock)
+    with Receiver() as before, Receiver() as now:
+        sent_to(home, before.url)
+        wire(home, "caro-v1", now.url)
+        assert carojournal(["delete-remote", "--yes"]) == 0
+        assert f"caro-v1 {before.url} is not configured" in capsys.readouterr().out
+        assert carobatch(["upload"]) == carobatch(["run"]) == 0
+        assert now.requests == []
+        [asked] = deletion.pending(root)
+        assert carojournal(["status"]) == 0
+        assert "'carobatch deletion list' says what to do" in capsys.readouterr().out
+        assert carobatch(["deletion", "list"]) == 0
+        told = capsys.readouterr()
+        assert told.out.rstrip("\n").split("\t")[4] == f"caro-v1 {before.url}"
+        assert f"caro-v1 {before.url} is not configured any more" in told.err
+        assert "delivers what is waiting" not in told.err
+        # Configured again, it is asked by a call; the user's word would do as well.
+        wire(home, "caro-v1", before.url)
+        assert carobatch(["run"]) == 0
+        [_, request] = before.requests
+        assert request.path == "/v1/deletions"
+        assert request.json()["sessions"] == [session.hex() for _, session in asked.sessions]
+    assert deletion.pending(root) == []
+
+
+def test_two_receivers_are_asked_each_for_its_own(root, home, clock, capsys):
+    fill(root, clock)
+    with Receiver() as before, Receiver() as now:
+        sent_to(home, before.url)
+        assert carojournal(["delete-remote", "--yes"]) == 0
+        fill(root, clock)
+        sent_to(home, now.url)
+        assert carojournal(["delete-remote", "--yes"]) == 0
+        first, second = deletion.pending(root)
+        assert {*first.sessions}.isdisjoint(second.sessions)
+        assert carobatch(["upload"]) == 0
+        assert [one.path for one in now.requests] == ["/v1/events", "/v1/deletions"]
+        assert now.requests[1].json()["sessions"] == [session.hex() for _, session in second.sessions]
+        assert [one.path for one in before.requests] == ["/v1/events"]
+    assert deletion.pending(root) == [first]
+    assert carobatch(["deletion", "confirm", first.request[:8]]) == 0
+    assert deletion.pending(root) == []
+
+
+def test_a_clear_takes_nothing_from_what_a_request_knows_of_its_receiver(root, home, clock, capsys):
+    fill(root, clock)
+    with Receiver() as before, Receiver() as now:
+        sent_to(home, before.url)
+        assert carojournal(["delete-remote", "--yes"]) == 0
+        assert carojournal(["clear", "--force"]) == 0
+        wire(home, "caro-v1", now.url)
+        assert carobatch(["upload"]) == 0
+        assert carobatch(["upload", "--dry-run"]) == 0
+        assert now.requests == []
+    assert [one.receiver.url for one in deletion.pending(root)] == [before.url]
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_of_what_an_older_version_sent_receipts_tell_the_receiver(root, home, clock, folded):
+    """It noted the day alone; without receipts it is whoever is configured."""
+    fill(root, clock)
+    with Receiver() as before:
+        sent_to(home, before.url)
+    path = f"{root}/journal"
+    with open(path, "rb") as file:
+        lines = file.read().split(b"\n")
+    [noted] = [one for one in lines if one.startswith(b"sent ")]
+    with open(path, "wb") as file:
+        file.write(b"\n".join(one for one in lines if one != noted) + b"\n")
+    identity = deletion.read_identity(root)
+    [one] = identity.history()
+    deletion.note(root, f"sent {one[0]}")
+    if folded:
+        fold(root, (), 0)
+    identity = deletion.read_identity(root)
+    assert deletion.to_ask(root, identity) == {("caro-v1", before.url): (one,)}
+    for name in names(root, "receipts"):
+        os.unlink(f"{root}/receipts/{name}")
+    assert deletion.to_ask(root, identity) == {None: (one,)}

@@ -41,7 +41,7 @@ def test_killed_at_every_system_call(root, clock, tmp_path):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) > 100
     for row in rows:
-        expected = {"n": row["n"], "kind": "done", "left": 0, "outbox": [], "verify": 0, "refused": 1}
+        expected = {"n": row["n"], "kind": "done", "left": 0, "outbox": [], "verify": 0, "refused": 1, "noted": True}
         assert row == expected
         assert set(held[str(row["n"])]) == set(wanted) - {poison}
     assert sorted(held[str(rows[-1]["n"])]) == sorted(set(wanted) - {poison})  # The last one lived: no repeats.

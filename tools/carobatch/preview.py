@@ -7,6 +7,7 @@ from carobatch import deliveries, plan
 from carobatch.batch import Request
 from carobatch.outbox import standing_intents
 from carobatch.resume import look_again
+from carobatch.sinks import deletion_request
 from carojournal import deletion
 from carojournal.reader import JournalReader
 from carojournal.sent import unpacked
@@ -25,7 +26,7 @@ def preview(root: str, sink: "Sink", events_max: int, consent_ms: int) -> "Itera
     *consent_ms* 0 (nothing would be sent) looks at every event, as if all had been agreed to.  Raises JournalIOError.
     """
     for asked in deletion.pending(root):
-        request = sink.deletion(asked)
+        request = deletion_request(sink, asked)
         if request is not None:
             yield request
     sessions = deletion.sendable_sessions(root)

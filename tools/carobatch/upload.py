@@ -1,6 +1,6 @@
 """Upload: what is pending goes out batch by batch, and what a receipt accounts for is removed.
 
-    consent holds now? -> intent durable -> day marked as sent -> request -> verdict -> receipt durable -> copy kept
+    consent holds now? -> intent durable -> receiver noted -> request -> verdict -> receipt durable -> copy kept
 
 Killed anywhere, the next run finds either the intent, and sends the same bytes again, or the receipt, and only tidies
 up.  The receiver sees a batch at least once and an event under one id always.  While a batch is written, sent and
@@ -24,6 +24,7 @@ from carobatch.batch import batch_of
 from carobatch.noting import NotingReader
 from carobatch.outbox import Outbox
 from carobatch.resume import keep_refused, look_again
+from carobatch.sinks import deletion_request, receiver_of
 from carobatch.spared import still_there
 from carobatch.sweep import sweep
 from carojournal import deletion, sent, spool
@@ -161,7 +162,7 @@ class Upload:
     def _ask_deletions(self) -> None:
         """Send the requests to delete first: what the user wants gone must not wait behind anything."""
         for asked in deletion.pending(self.job.root):
-            request = self.job.sink.deletion(asked)
+            request = deletion_request(self.job.sink, asked)
             if request is None:
                 continue
             if not self.job.may_ask():
@@ -230,7 +231,8 @@ class Upload:
     def _send(self, intent: "Intent") -> "tuple[Verdict, int]":
         job, tries = self.job, self._tries
         self._check_consent()
-        deletion.mark_sent(job.root, day_of(int(intent.value["day"]) * _DAY_MS))  # type: ignore[call-overload]
+        day = day_of(int(intent.value["day"]) * _DAY_MS)  # type: ignore[call-overload]
+        deletion.mark_sent(job.root, day, intent.sessions, receiver_of(job.sink))
         request, name = intent.request, intent.batch.hex()
         tries.attempts = tries.attempts + 1 if tries.batch == name else 1
         tries.batch = name

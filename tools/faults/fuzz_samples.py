@@ -96,7 +96,7 @@ def journal() -> str:
     _close(root)
     fill(root, NOON_MS + 2 * _DAY_MS + 3_600_000, draw)
     drops.add_counts(root, {"drop busy": 3, "refuse session_end <unknown> unknown_field": 2})
-    deletion.mark_sent(root, "2026-09-21")
+    deletion.note(root, "sent 2026-09-21")
     deletion.queue(root, [("2026-09-21", bytes(range(16)))], NOON_MS, draw.randbytes)
     _batches(root, draw)
     _ledger(root, store, draw)

@@ -115,12 +115,13 @@ def _tell_discards(root: str, found: policy.Policy, now_ms: int) -> None:
 def _upload_if_due(root: str, settings: "Settings", mode: str, now_ms: int) -> "Outcome | None":
     from carobatch import timing
     from carojournal import deletion
+    from carojournal.receivers import configured
 
     tries = timing.load_tries(root)
     # A request that no call can deliver waits for the user, and must not make this the hour of an upload.
-    can_ask = settings.value("wire_format") not in deletion.BY_HAND
-    asked = can_ask and bool(deletion.pending(root)) and not timing.waits(tries.not_before_ms, now_ms)
-    if asked:
+    here = configured(settings)
+    asked = any(deletion.is_deliverable(one, here) for one in deletion.pending(root))
+    if asked := asked and not timing.waits(tries.not_before_ms, now_ms):
         from carobatch.target import may_ask_deletion
 
         asked = may_ask_deletion(root, os.environ)

@@ -10,20 +10,22 @@ import hashlib
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
+from carojournal.receivers import ENDPOINTS, Receiver
+
 if TYPE_CHECKING:
     from carobatch.batch import Batch, Request
     from carobatch.http import Failure, Reply
     from carobatch.verdicts import Verdict
     from carojournal.deletion import Request as Deletion
 
-__all__ = ["SINKS", "Sink", "deletion_by_hand", "open_sink"]
+__all__ = ["SINKS", "Sink", "deletion_by_hand", "deletion_request", "open_sink", "receiver_of"]
 
-# wire_format -> (module, class, endpoint where none is configured; "": one must be)
+# wire_format -> (module, class)
 SINKS = {
-    "caro-v1": ("caro", "CaroV1", "https://telemetry.caro.sh/v1/events"),
-    "caro-array": ("caro", "CaroArray", "https://telemetry.caro.sh/api/events"),
-    "posthog": ("posthog", "PostHog", "https://us.i.posthog.com/i/v1/analytics/events"),
-    "otlp": ("otlp", "Otlp", ""),
+    "caro-v1": ("caro", "CaroV1"),
+    "caro-array": ("caro", "CaroArray"),
+    "posthog": ("posthog", "PostHog"),
+    "otlp": ("otlp", "Otlp"),
 }
 
 
@@ -48,9 +50,22 @@ class Sink(Protocol):
         """Return the request that asks the receiver to delete sessions, None if a client cannot ask that."""
 
 
+def receiver_of(sink: Sink) -> Receiver:
+    """Return whom *sink* sends to, as receipts and requests to delete name it."""
+    return Receiver(sink.name, sink.url)
+
+
+def deletion_request(sink: Sink, asked: "Deletion") -> "Request | None":
+    """Return the request that asks the receiver behind *sink* to delete, None if that is not to be asked by a call.
+
+    A request for another receiver is none: this one has never had those sessions, and must not learn their ids.
+    """
+    return sink.deletion(asked) if asked.receiver in (None, receiver_of(sink)) else None
+
+
 def deletion_by_hand(name: str) -> str:
     """Return what the sink called *name* (a key of SINKS) says of deleting by hand, "" if it can ask."""
-    module, kind, _ = SINKS[name]
+    module, kind = SINKS[name]
     told: str = getattr(import_module(f"carobatch.sinks.{module}"), kind).by_hand
     return told
 
@@ -62,7 +77,8 @@ def open_sink(name: str, endpoint: str, key: str = "") -> Sink:
     """
     from carojournal.errors import ConfigError
 
-    module, kind, default = SINKS[name]
+    module, kind = SINKS[name]
+    default = ENDPOINTS.get(name, "")
     if not endpoint and not default:
         raise ConfigError(f"endpoint: wire_format {name} has none of its own")
     sink: Sink = getattr(import_module(f"carobatch.sinks.{module}"), kind)(endpoint or default, key)
