@@ -91,8 +91,7 @@ def prepare(journal: "Journal", now_ms: int) -> None:
     pseudonym, session, seen = found
     if journal._pseudonym not in (b"", pseudonym):
         journal._run = b""  # The user cleared the journal: nothing that comes belongs to what was there.
-        journal._generation = 0
-        journal._generations = {}
+        journal._generation, journal._generations, journal._renumbers = 0, {}, True
     journal._pseudonym = pseudonym
     if not os.path.lexists(f"{journal.root}/drops"):
         carojournal.drops.create_drops(journal.root)

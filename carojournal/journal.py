@@ -40,6 +40,8 @@ _FOLLOWS_GENERATION = ("command_executed", "safety_triggered")
 class Journal:
     """A host's handle on its journal; safe to share between threads and to carry across `fork`."""
 
+    _renumbers = False  # Since the journal was cleared, see `runs.ordinal_of`.
+
     def __init__(
         self,
         root: str,

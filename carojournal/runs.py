@@ -38,18 +38,28 @@ def continue_run(journal: "Journal", given: bytes | str, now_ms: int) -> bytes:
 
 
 def ordinal_of(journal: "Journal", event: str, given: object) -> int:
-    """Return the ordinal of the generation that the host calls *given*: an ordinal or a UUID of its own."""
+    """Return the ordinal of the generation that the host calls *given*: an ordinal or a UUID of its own.
+
+    Once the journal was cleared, an ordinal that the new run has not reached is a name like a UUID: handed out before,
+    or counted by the host itself, it would tell which run of before this one goes on with.
+    """
     if type(given) is int and 0 < given <= GENERATION_MAX:
+        if journal._renumbers and given > journal._generation:
+            return _ordinal_called(journal, str(given))
         journal._generation = max(journal._generation, given)
         return given
     reason = generation_reason(journal, given)
     if reason:
         carojournal.tally.count_refusals(journal, ((event, "generation", reason),))
         return 0
-    digits = _uuid_digits(given)
-    if digits not in journal._generations and len(journal._generations) < GENERATION_MAX:
-        journal._generations[digits] = journal.new_generation()
-    return journal._generations.get(digits, 0)
+    return _ordinal_called(journal, _uuid_digits(given))
+
+
+def _ordinal_called(journal: "Journal", name: str) -> int:
+    """Return the ordinal of the generation called *name*, a new one for a name that is new."""
+    if name not in journal._generations and len(journal._generations) < GENERATION_MAX:
+        journal._generations[name] = journal.new_generation()
+    return journal._generations.get(name, 0)
 
 
 def generation_reason(journal: "Journal", given: object) -> str:

@@ -353,6 +353,23 @@ def test_after_clear_a_running_host_is_another_run(journal, root, clock, generat
     assert second["generation"] == 1
 
 
+def test_after_clear_ordinals_of_before_do_not_go_on(journal, root, clock, generated):
+    """A host asks for an ordinal before it records, so the one that meets the new identity is of the old run."""
+    for _ in range(137):
+        journal.new_generation()
+    journal.record("command_generated", generation=138, **generated)
+    os.unlink(f"{root}/journal")
+    before = len(by_hand.events(root))
+    clock.advance(module.POLICY_CHECK_MS)
+    for _ in range(2):
+        ordinal = journal.new_generation()
+        journal.record("command_generated", generation=ordinal, **generated)
+        journal.record("command_executed", execution_mode="confirmed", generation=ordinal)
+    journal.record("command_generated", generation=500, **generated)  # A host that counts by itself.
+    found = [value["generation"] for _, _, value in by_hand.events(root)][before:]
+    assert found == [1, 1, 2, 2, 3]
+
+
 def test_io_errors_of_append_carry_step_path_and_number(journal, root, monkeypatch):
     journal.record("session_start", **START)
 
