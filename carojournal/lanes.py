@@ -287,8 +287,8 @@ class Lane:
         if (status.st_ino, status.st_dev) != (self._inode, self._device):
             return False
         seq = self._last_seq(status.st_size)
-        if seq is None or self._sealed:
-            return False
+        if seq is None or self._sealed or seq < self._seq:
+            return False  # What came is no new record: another look at what it is.
         self._seq = seq + 1
         self._size = status.st_size  # Last, as in `_write`.
         return True
@@ -319,7 +319,10 @@ class Lane:
         return bytes.fromhex(words[0].decode()), int(words[1]), int(words[2])
 
     def _last_seq(self, length: int) -> "int | None":
-        """Return the sequence number of the last record of *length* bytes, or None if the tail is torn or damaged."""
+        """Return the sequence number of the last record of *length* bytes, or None if the tail is torn or damaged.
+
+        So is one that does not go on from what stands before it; where it ended when we were here we know.
+        """
         for size in (_TAIL_BYTES, frame.PAYLOAD_BYTES_MAX + frame.RECORD_OVERHEAD_BYTES):
             size = min(size, length)  # noqa: PLW2901
             data = os.pread(self._descriptor, size, length - size)
@@ -335,6 +338,26 @@ class Lane:
                 return None
             if found is None or (alone and b"gsegmentP" + self._segment not in data[found[1] : found[2]]):
                 return None  # A header's checksum holds under any uuid: it must also say the one that we think it has.
+            if self._seq == 0 and _is_late(data, at, found[0], self._segment):
+                return None
             self._sealed = _SEAL in data[found[1] : found[2]]
             return found[0]
         return None
+
+
+def _is_late(data: bytes, at: int, seq: int, segment: bytes) -> bool:
+    """Tell whether a record in front of the one at *at* has a number above its *seq*: a copy of old bytes came last.
+
+    The number after it would be given out twice then, and readers take the first.  Looked at is what *data* reaches,
+    by trailing lengths; only who seems to say so is asked for its checksum.
+    """
+    while (before := frame.last_record_offset(data[:at])) is not None:
+        if data[before : before + 2] != frame.RECORD_MARK:
+            return False
+        if int.from_bytes(data[before + 7 : before + 15], "big") > seq:
+            try:
+                return frame.decode_record(segment, data, before) is not None
+            except carojournal.errors.CorruptRecord:
+                return False
+        at = before
+    return False

@@ -9,6 +9,7 @@ import threading
 from functools import partial
 
 import filelock
+import forge
 import pytest
 import segments_by_hand as by_hand
 from counted import interrupted
@@ -239,3 +240,46 @@ def test_an_append_that_is_interrupted_at_any_line_costs_no_other_event(tmp_path
     assert set(kept) <= set(found)
     assert len(found) == len(set(found))
     assert nth > 20
+
+
+def copy_records(path, first, last):
+    """Append a copy of some of the segment's records, by number, as a tail that arrived twice does."""
+    with open(path, "r+b") as file:
+        data = file.read()
+        places = forge.places(data)
+        file.write(data[places[first][0] : places[last][1]])
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize(("first", "last"), [(2, 2), (2, 4), (1, 5), (5, 5)])
+def test_a_number_is_not_given_out_again_behind_a_copy_of_old_records(journal, root, clock, first, last, fresh):
+    kept = [journal.append("session_start", **START) for _ in range(6)]
+    copy_records(f"{root}/lanes/0.seg", first, last)
+    with Journal.open(clock=clock, admin="/nonexistent") as other:
+        kept += [(other if fresh else journal).append("session_start", **START) for _ in range(2)]
+    found = [(record.segment, record.seq) for record in JournalReader(root).records(events_only=True)]
+    assert sorted(found) == sorted(kept)
+    assert len({segment for segment, _ in kept}) == 2
+    assert [name[-1] for name in os.listdir(f"{root}/segments")] == ["~"]
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("first", [3, 6])
+def test_a_tail_that_arrived_twice_to_its_end_is_continued(journal, root, clock, first, fresh):
+    """No number is given out twice, and readers take every record once."""
+    for _ in range(6):
+        journal.append("session_start", **START)
+    copy_records(f"{root}/lanes/0.seg", first, 6)
+    with Journal.open(clock=clock, admin="/nonexistent") as other:
+        assert (other if fresh else journal).append("session_start", **START)[1] == 7
+
+
+def test_damage_that_looks_like_a_late_number_closes_no_segment(journal, root, clock):
+    for _ in range(4):
+        journal.append("session_start", **START)
+    with open(f"{root}/lanes/0.seg", "r+b") as file:
+        at = forge.places(file.read())[2][0]
+        file.seek(at + 7)
+        file.write(b"\xff")
+    with Journal.open(clock=clock, admin="/nonexistent") as other:
+        assert other.append("session_start", **START)[1] == 5
