@@ -25,7 +25,7 @@ import fcntl
 import os
 
 import carojournal
-from carojournal import frame, policy
+from carojournal import events, frame, policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -294,11 +294,12 @@ class Lane:
         return True
 
     def _is_ours(self) -> bool:
-        """Tell whether the segment's header is of the version that we write.
+        """Tell whether the segment's header is of the version that we write, and names our schema.
 
         Its checksum is not asked: of a header that is damaged there the segment is closed, and nothing is lost by that.
         """
-        return b"gversion\x01" in os.pread(self._descriptor, _HEADER_BYTES_MAX, 0)
+        header = os.pread(self._descriptor, _HEADER_BYTES_MAX, 0)
+        return b"gversion\x01" in header and b"fschemaX " + events.SCHEMA_HASH in header
 
     def _set_span(self) -> None:
         """Take events of the segment's UTC day only, and for a limited time; its uuid is where checksums begin."""

@@ -13,8 +13,9 @@ import forge
 import pytest
 import segments_by_hand as by_hand
 from counted import interrupted
+from forged_trees import put_identity, put_lane
 
-from carojournal import Journal, drops, lanes, policy, rotation
+from carojournal import Journal, drops, lanes, policy, rotation, schema_registry
 from carojournal import journal as module
 from carojournal.errors import JournalBusy
 from carojournal.reader import JournalReader
@@ -283,3 +284,19 @@ def test_damage_that_looks_like_a_late_number_closes_no_segment(journal, root, c
         file.write(b"\xff")
     with Journal.open(clock=clock, admin="/nonexistent") as other:
         assert other.append("session_start", **START)[1] == 5
+
+
+@pytest.mark.parametrize("schema", [bytes(32), schema_registry.read_registry()[0][1]])
+def test_a_segment_of_another_schema_is_closed_and_not_written_to(tree, clock, schema):
+    path = put_lane(tree, b"\xa1" * 16, [forge.event(1)], schema=schema)
+    put_identity(tree, b"carojournal 1")
+    data = path.read_bytes()
+    clock.advance(3_600_000)
+    with Journal.open(tree, clock=clock, admin="/nonexistent") as journal:
+        segment, seq = journal.append("session_start", **START)
+    assert seq == 1
+    (closed,) = (tree / "segments").iterdir()
+    assert closed.read_bytes() == data
+    assert closed.name.endswith(".seg")
+    assert JournalReader(str(tree)).segments()[-1].previous == (b"\xa1" * 16, 1, len(data))
+    assert JournalReader(str(tree)).segments()[-1].segment == segment
