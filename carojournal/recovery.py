@@ -203,8 +203,13 @@ def _check_chains(
                 report.gaps.append(Gap(path, before.size, segment, first, last, "shorter"))
         elif segment in heads or segment in explained or segment in lost or _began_cleared(info, heads, cleared):
             continue
-        else:
+        elif not _stands(segment, report.damage):
             report.gaps.append(Gap(info.path, 0, segment, None, last_seq, "previous"))
+
+
+def _stands(segment: bytes, damage: "Iterable[Damage]") -> bool:
+    """Tell whether a file under the name of *segment* is there that cannot be read, also one of another version."""
+    return any(segment.hex() in finding.path for finding in damage)
 
 
 def _check_resting(report: Report, reader: JournalReader, heads: dict[bytes, SegmentInfo]) -> None:
@@ -214,7 +219,7 @@ def _check_resting(report: Report, reader: JournalReader, heads: dict[bytes, Seg
             continue
         now = JournalReader(reader.root)  # It may have been closed, packed, delivered or evicted since it was listed.
         here = any(info.segment == segment for group in now.groups() for info in group)
-        if not here and not any(segment.hex() in finding.path for finding in now.damage):
+        if not here and not _stands(segment, now.damage):
             accounted = explained_segments(reader.root).union(loss["segment"] for loss in now.losses())
             if segment not in accounted:
                 report.gaps.append(Gap(path, 0, segment, None, None, "lane"))

@@ -258,6 +258,20 @@ def test_packed_predecessor_is_there(tree):
     assert report.events == 4
 
 
+@pytest.mark.parametrize("changed", [{"version": 2}, {"schema": bytes(32)}])
+def test_a_segment_that_a_later_program_left_on_a_lane_is_not_missing(tree, clock, changed):
+    """It is closed, the next one names it, and it stands where it was put."""
+    put_lane(tree, A, PAYLOADS, **changed)
+    clock.advance(3_600_000)
+    with Journal.open(str(tree), clock=clock, admin="/nonexistent") as journal:
+        journal.append("session_start", caro_version="1.1.0", os="linux")
+    report = verify(str(tree))
+    assert report.gaps == []
+    assert reasons(report) == list(changed)
+    os.unlink(forge.closed_path(tree, A))
+    assert [gap.reason for gap in verify(str(tree)).gaps] == ["previous"]
+
+
 def test_packed_segment_that_lacks_its_end_is_a_gap(tree):
     put_pair(tree).unlink()
     put_packed(tree, A, [1, 2], source=SOURCE)
