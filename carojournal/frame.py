@@ -195,6 +195,11 @@ def decode_record(segment: bytes, data: "bytes | memoryview", offset: int) -> "t
     if left < _HEAD_BYTES:
         if bytes(data[offset : offset + 2]) != RECORD_MARK[: max(0, min(left, 2))]:
             raise carojournal.errors.CorruptRecord(offset, "mark")
+        # Of what is there every fixed byte must hold: junk behind two bytes of ours is no beginning.
+        if (left > 6 and data[offset + 6] != 0x1B) or (left > 15 and data[offset + 15] != 0x5A):
+            raise carojournal.errors.CorruptRecord(offset, "layout")
+        if int.from_bytes(bytes(data[offset + 16 : offset + 20]).ljust(4, b"\0"), "big") > PAYLOAD_BYTES_MAX:
+            raise carojournal.errors.CorruptRecord(offset, "length")
         return None
     if data[offset] != 0x84 or data[offset + 1] != 0x1A:
         raise carojournal.errors.CorruptRecord(offset, "mark")

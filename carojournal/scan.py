@@ -198,7 +198,8 @@ def _is_torn(segment: bytes, data: bytes, at: int) -> bool:
     written = rest.rstrip(b"\0")
     if not written:
         return True
-    if len(rest) - len(written) < _ZEROS_MIN:
+    # So short that no record could be whole, what ends in zeros can only be a beginning.
+    if len(rest) >= _RECORD_BYTES_MIN and len(rest) - len(written) < _ZEROS_MIN:
         if last_record_offset(data) == at:
             return False  # The record's end is there: its own length field is what is wrong.
         written = rest

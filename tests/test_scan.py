@@ -91,6 +91,27 @@ def test_zero_filled_tail_is_torn_wherever_it_begins():
             assert found.spans[0].torn or zeros < 5
 
 
+@pytest.mark.parametrize("zeros", [0, 1, 4, 5, 40])
+def test_every_beginning_of_a_record_is_torn_with_zeros_behind_it_too(zeros):
+    record = forge.record(UUID, len(PAYLOADS) + 1, forge.event(7))
+    for size in range(1, len(record) - 5):
+        found = scan(OPEN + record[:size] + bytes(zeros), UUID)
+        assert [(span.offset, span.size, span.torn) for span in found.spans] == [(len(OPEN), size + zeros, True)]
+
+
+@pytest.mark.parametrize("junk", [b"junk!", b"crc.\x1b" + bytes(8) + b"!", b"crc.\x1b" + bytes(8) + b"\x5a\x01"])
+def test_junk_behind_a_records_first_bytes_is_no_beginning(junk):
+    """No append leaves it, however short it is: every fixed byte that is there must hold."""
+    found = scan(OPEN + b"\x84\x1a" + junk, UUID)
+    assert [(span.offset, span.size, span.torn) for span in found.spans] == [(len(OPEN), 2 + len(junk), False)]
+
+
+def test_a_label_that_is_wrong_costs_twelve_bytes():
+    found = scan(b"!" + OPEN[1:], UUID)
+    assert found.spans == [(0, 12, "label", False)]
+    assert [place.seq for place in found.records] == list(range(len(PAYLOADS) + 1))
+
+
 def test_damage_before_the_end_is_never_called_torn():
     start, end = forge.places(OPEN)[-2]
     broken = OPEN[: start + 9] + bytes(end - start - 9) + OPEN[end:]
