@@ -5,7 +5,8 @@ what the section headers say, so its damage costs no record.  Where the skippabl
 zstd frame is looked for.
 
 Where it is the frame, beyond what its parity puts right (`packed.read_frame`), the inventory's SHA-256 of every section
-says which still hold.  zstd goes on behind a damaged byte as long as what it meets makes any sense.
+says which still hold.  zstd goes on behind a damaged byte as long as what it meets makes any sense
+(`zstd.decompress_damaged`).
 """
 
 import hashlib
@@ -16,7 +17,6 @@ from carojournal import zstd
 from carojournal.errors import DamagedData
 from carojournal.packed import CONTENT_BYTES_MAX, Inventory, Section, first_header, iter_content
 from carojournal.packed_header import HEADER_BYTES_MAX, misfit
-from carojournal.root import open_file
 from carojournal.segment_file import read_file
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ __all__ = ["iter_salvaged", "sections_that_hold"]
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _HEADER = b"\xb2\x64gaps"  # What every section's header begins with: a map of 18 keys, and the first of them.
-_STEP_BYTES = 4_096  # What is lost before the place where zstd gives up.
 _TRIES_MAX = 64  # Other bytes look like a frame's beginning once in 2**32, and like a header's once in 2**48.
+_MORE_BYTES = 1_048_576  # A damaged block of zstd may become up to 128 KiB, whatever it was.
 
 
 def iter_salvaged(path: str) -> "Iterator[Section]":
@@ -55,36 +55,22 @@ def sections_that_hold(inventory: Inventory) -> "Iterator[Section]":
     """
     hashes = {row["segment"]: row["sha256"] for row in inventory.sections}
     content = _as_far_as_it_goes(inventory)
-    end = 0
-    misses = 0
-    while hashes and misses < _TRIES_MAX and (at := content.find(_HEADER, end)) >= 0:
-        found = first_header(content[at : at + HEADER_BYTES_MAX])
-        if found is None:
-            end, misses = at + 1, misses + 1
-            continue
-        header, length = found
-        end = at + length  # What decodes as a map is one header, and none begins within it.
+    at = -1
+    tries = max(_TRIES_MAX, len(hashes))  # Each section that is damaged may take one.
+    while hashes and tries and (at := content.find(_HEADER, at + 1)) >= 0:
+        # What comes of a header that is damaged says nothing on where the next one begins.
+        tries -= 1
+        header, length = first_header(content[at : at + HEADER_BYTES_MAX]) or ({}, 0)
         if header.get("segment") not in hashes or misfit(header):
-            misses += 1
             continue
-        after = end + int(header["size"])  # type: ignore[call-overload]
+        after = at + length + int(header["size"])  # type: ignore[call-overload]
         if hashlib.sha256(content[at:after]).digest() == hashes[header["segment"]]:
             del hashes[header["segment"]]
-            yield Section(header, content[end:after])
-            end = after
+            yield Section(header, content[at + length : after])
+            at, tries = after - 1, tries + 1
 
 
 def _as_far_as_it_goes(inventory: Inventory) -> bytes:
-    """Return what of the frame decompresses, no more than the inventory says that there is."""
-    parts: list[bytes] = []
-    left = min(inventory.content_bytes, CONTENT_BYTES_MAX)
-    with open(open_file(inventory.path), "rb") as file:
-        file.seek(inventory.start)
-        reader = zstd.BoundedReader(file, CONTENT_BYTES_MAX, inventory.path)
-        try:
-            while left > 0 and (part := reader.read(min(left, _STEP_BYTES))):
-                parts.append(part)
-                left -= len(part)
-        except DamagedData:
-            pass  # What came until then is judged by itself.
-    return b"".join(parts)
+    """Return what of the frame decompresses, little more than the inventory says that there is."""
+    frame = read_file(inventory.path)[inventory.start :]
+    return zstd.decompress_damaged(frame, min(inventory.content_bytes, CONTENT_BYTES_MAX) + _MORE_BYTES)

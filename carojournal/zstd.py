@@ -28,6 +28,7 @@ __all__ = [
     "compress",
     "compressor",
     "decompress",
+    "decompress_damaged",
     "open_frame",
     "skippable",
     "walk_frames",
@@ -44,6 +45,9 @@ SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _HEADER_BYTES_MAX = 18
 _BLOCK_BYTES_MAX = 131_072
+_BLOCK_HEAD_BYTES = 3
+# A frame's header that says neither size nor checksum, and a window of WINDOW_BYTES_MAX (RFC 8878 section 3.1.1.1).
+_BARE_HEADER = _MAGIC + b"\x00\x68"
 _READ_BYTES = 65_536
 _UNKNOWN = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -114,14 +118,25 @@ def _walk_frame(read_at: "Callable[[int, int], bytes]", head: bytes, at: int, si
         raise DamagedData(name, at, "zstd frame needs a dictionary")
     last = False
     while not last:
-        block = int.from_bytes(read_at(place, 3), "little")
-        last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
-        if place + 3 > size or kind == 3 or length > _BLOCK_BYTES_MAX:
-            raise DamagedData(name, place, "cut off in a zstd frame" if place + 3 > size else "not a zstd block")
-        place += 3 + (1 if kind == 1 else length)
+        head = read_at(place, _BLOCK_HEAD_BYTES)
+        length = _block_bytes(head)
+        if place + _BLOCK_HEAD_BYTES > size or length is None:
+            reason = "not a zstd block" if place + _BLOCK_HEAD_BYTES <= size else "cut off in a zstd frame"
+            raise DamagedData(name, place, reason)
+        last = bool(head[0] & 1)
+        place += length
     content = None if known.content_size == _UNKNOWN else known.content_size
     end = place + (4 if known.has_checksum else 0)
     return Frame(at, end, is_skippable=False, content=content, has_checksum=bool(known.has_checksum))
+
+
+def _block_bytes(head: bytes) -> int | None:
+    """Return how long the block is that begins with the three bytes *head*, these included; None if none does."""
+    block = int.from_bytes(head, "little")
+    kind, length = block >> 1 & 3, block >> 3
+    if kind == 3 or length > _BLOCK_BYTES_MAX:
+        return None
+    return _BLOCK_HEAD_BYTES + (1 if kind == 1 else length)  # One byte is what a block that repeats it has.
 
 
 class _Counted:
@@ -198,3 +213,29 @@ def open_frame(frame: bytes, output_max: int, name: str) -> tuple[BoundedReader,
     if frames[0].content > output_max:
         raise DamagedData(name, 0, "decompresses to more than may be")
     return BoundedReader(io.BytesIO(frame), output_max, name), frames[0].content
+
+
+def decompress_damaged(frame: bytes, output_max: int) -> bytes:
+    """Return what of a *frame* that does not hold decompresses: *output_max* bytes and a block of zstd at most.
+
+    zstd keeps to itself what a call has decompressed until it fails, so it gets one block a call: nothing is missing of
+    those before the one at which it fails.  It never hears what would make it fail, or stop, for nothing: the content's
+    size and checksum, which cannot hold any more, and that a block is the last.  What it makes of bytes behind the last
+    one is for the caller to judge, as all of it is.
+    """
+    parts: list[bytes] = []
+    count = 0
+    try:
+        at = zstandard.frame_header_size(frame[:_HEADER_BYTES_MAX])
+        stream = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES_MAX).decompressobj()
+        stream.decompress(_BARE_HEADER)
+        while at + _BLOCK_HEAD_BYTES <= len(frame) and count <= output_max:
+            length = _block_bytes(frame[at : at + _BLOCK_HEAD_BYTES])
+            if length is None:
+                break
+            parts.append(stream.decompress(bytes((frame[at] & ~1,)) + frame[at + 1 : at + length]))
+            count += len(parts[-1])
+            at += length
+    except (zstandard.ZstdError, MemoryError):
+        pass
+    return b"".join(parts)

@@ -1,12 +1,17 @@
 """A damaged packed file: nothing is lost by a run no longer than a block, and beyond that only what does not hold."""
 
+import contextlib
+import hashlib
+import io
 import os
+from pathlib import Path
 from random import Random
 
 import cbor2
 import pytest
+import zstandard
 
-from carojournal import packed, packed_write, zstd
+from carojournal import packed, packed_salvage, packed_write, zstd
 from carojournal.errors import DamagedData
 from carojournal.packed_streams import PackedStreams
 from carojournal.recovery import verify_paths
@@ -155,6 +160,59 @@ def test_beyond_that_what_holds_is_read_and_nothing_else(path, whole):
         missing = (1 - share) * inventory.content_bytes + 131_072 + inventory.content_bytes / SECTIONS
         assert len(found) >= SECTIONS * (1 - missing / inventory.content_bytes) - 1
         assert found.items() <= expected.items()
+
+
+def straightforward(frame, inventory):
+    """The segments that a plain reader finds: zstd fed byte by byte, then each place where a header may begin."""
+    stream = zstandard.ZstdDecompressor().decompressobj()
+    parts = []
+    with contextlib.suppress(zstandard.ZstdError):
+        parts += (stream.decompress(frame[at : at + 1]) for at in range(len(frame)))
+    content = b"".join(parts)
+    hashes = {row["sha256"]: row["segment"] for row in inventory.sections}
+    found = set()
+    at = -1
+    while (at := content.find(b"\xb2\x64gaps", at + 1)) >= 0:
+        rest = io.BytesIO(content[at : at + 10_000])
+        with contextlib.suppress(cbor2.CBORDecodeError, KeyError):
+            size = cbor2.load(rest)["size"] + rest.tell()
+            found.add(hashes.get(hashlib.sha256(content[at : at + size]).digest()))
+    return found - {None}
+
+
+def test_no_section_is_missing_that_a_plain_reader_finds(path, whole):
+    """Two places of one kind of blocks, all over the frame: each makes zstd fail, at its checksum at least."""
+    inventory = packed.read_inventory(path)
+    block = inventory.parity["block"]
+    expected, _ = read(path)
+    counts = []
+    for at in range(inventory.start, len(whole) - 2 * block, 10 * block + 211):
+        for size in (1, 1_866):
+            damaged = bytearray(whole)
+            for place in (at, min(at + 2 * block, len(whole) - size)):
+                damaged[place : place + size] = (byte ^ 0x55 for byte in damaged[place : place + size])
+            put(path, bytes(damaged))
+            found, is_all = read(path)
+            assert not is_all
+            assert found.items() <= expected.items()
+            assert found.keys() >= straightforward(bytes(damaged[inventory.start :]), inventory)
+            counts.append(len(found))
+    assert max(counts) == SECTIONS - 1
+    assert min(counts) == 0
+
+
+def test_as_many_damaged_sections_as_a_file_has_are_stepped_over(path):
+    """However many headers do not hold, the sections behind them are found."""
+    header = {**_section(0).header, "events": 0, "runs": [], "first_seq": 0, "last_seq": 0}
+    sections = [packed.Section({**header, "segment": bytes([number]) * 16}, b"") for number in range(200)]
+    put(path, packed_write.encode_packed(sections, zstd.compressor(1), bytes(32)))
+    inventory = packed.read_inventory(path)
+    parts = [one.encode() for one in sections]
+    content = b"".join(part.replace(b"section", b"sectiom") for part in parts[:190]) + b"".join(parts[190:])
+    put(path, Path(path).read_bytes()[: inventory.start] + zstd.compress(content))
+    assert [one.segment for one in packed_salvage.sections_that_hold(inventory)] == [
+        one.segment for one in sections[190:]
+    ]
 
 
 def test_sections_that_hold_are_found_after_one_that_does_not(path, whole):

@@ -1,6 +1,8 @@
 """zstd within bounds: whole frames pass, anything that would cost memory or lies about its size does not."""
 
+import contextlib
 import io
+from random import Random
 
 import pytest
 import zstandard
@@ -78,3 +80,57 @@ def test_a_compressor_that_is_used_again_gives_the_bytes_of_a_fresh_one():
     parts = [bytes(range(256)) * size + b"telemetry" * size for size in (0, 1, 90, 3, 700, 2)]
     again = zstd.compressor(9)
     assert [again(part) for part in parts] == [zstd.compress(part, 9) for part in parts]
+
+
+def streamed(frame):
+    """What zstd's own streaming yields until it fails, fed byte by byte."""
+    stream = zstandard.ZstdDecompressor(max_window_size=zstd.WINDOW_BYTES_MAX).decompressobj()
+    parts = []
+    with contextlib.suppress(zstandard.ZstdError):
+        parts += (stream.decompress(frame[at : at + 1]) for at in range(len(frame)))
+    return b"".join(parts)
+
+
+def blocks_of(size):
+    """A frame of several blocks of all kinds."""
+    random = Random(size)
+    parts = [random.randbytes(size), b"a" * size, bytes(random.randrange(16) for _ in range(size)), b"abc" * size]
+    return b"".join(parts)
+
+
+def test_of_a_damaged_frame_comes_all_that_streaming_byte_by_byte_yields():
+    content = blocks_of(70_000)
+    frame = zstd.compress(content)
+    assert zstd.decompress_damaged(frame, 10**7) == content
+    whole = []
+    for at in [*range(4, 30), *range(31, len(frame), 11_003), *range(len(frame) - 9, len(frame))]:
+        damaged = frame[:at] + bytes([frame[at] ^ 1 << at % 8]) + frame[at + 1 :]
+        found = zstd.decompress_damaged(damaged, 10**7)
+        assert found.startswith(streamed(damaged)), at
+        whole.append(len(found) >= len(content))
+    assert any(whole)
+    for cut in range(1, len(frame), 29_989):
+        assert zstd.decompress_damaged(frame[:-cut], 10**7) == streamed(frame[:-cut])
+
+
+def test_a_size_or_a_checksum_that_cannot_hold_costs_no_block():
+    content = blocks_of(100_000)
+    frame = zstd.compress(content)
+    head = zstandard.frame_header_size(frame[:18])
+    wrong = frame[: head - 1] + bytes([frame[head - 1] ^ 1]) + frame[head:-1] + bytes([frame[-1] ^ 1])
+    assert zstd.decompress_damaged(wrong, 10**7) == content
+    assert zstd.decompress_damaged(b"\0\0\0\0" + frame[4:], 10**7) == content
+
+
+def test_a_block_that_calls_itself_the_last_does_not_end_what_stands_behind_it():
+    content = blocks_of(100_000)
+    frame = bytearray(zstd.compress(content))
+    frame[zstandard.frame_header_size(bytes(frame[:18]))] |= 1
+    assert zstd.decompress_damaged(bytes(frame), 10**7) == content
+
+
+def test_what_a_damaged_frame_becomes_is_bounded():
+    for frame in (zstd.compress(bytes(50_000_000)), zstd.compress(b"")[:6] + b"\x02\0\x10\0" * 400):
+        assert len(zstd.decompress_damaged(frame, 1_000_000)) <= 1_000_000 + 131_072
+    for frame in (b"", b"\0", b"(\xb5/\xfd", bytes(40)):
+        assert zstd.decompress_damaged(frame, 1_000) == b""
