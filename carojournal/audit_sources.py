@@ -23,7 +23,7 @@ from itertools import zip_longest
 
 from carojournal import audit_maps, codec, zstd
 from carojournal.errors import DamagedData, MalformedCBOR
-from carojournal.held import inventory_holds
+from carojournal.held import inventory_holds, inventory_in, is_packed
 from carojournal.packed import INVENTORY_BYTES_MAX
 from carojournal.packed_header import inventory_misfit
 from carojournal.parity import mend, parity_of
@@ -135,7 +135,7 @@ def _unpacked(data: bytes, shown: str, member: str, budget: _Budget, depth: int)
 
 def _opener(data: bytes) -> Callable[[bytes, _Budget], Iterator[tuple[str, bytes | None]]] | None:
     magic = int.from_bytes(data[:4], "little")
-    if magic == 0xFD2FB528 or 0x184D2A50 <= magic <= 0x184D2A5F:  # RFC 8878 section 3.1
+    if magic == 0xFD2FB528 or 0x184D2A50 <= magic <= 0x184D2A5F or is_packed(data):  # RFC 8878 section 3.1
         return _zstd
     if data[:3] == b"\x1f\x8b\x08":  # RFC 1952
         return _gzip
@@ -158,17 +158,18 @@ def _zstd(data: bytes, budget: _Budget) -> Iterator[tuple[str, bytes | None]]:
 
 
 def _mended(data: bytes) -> bytes:
-    """Return a packed file as it was written, where its parity puts it right; any other file as it is."""
-    start = 8 + int.from_bytes(data[4:8], "little")
+    """Return a packed file as it was written, as far as it says what that was; any other file as it is."""
+    stored = inventory_in(data[8 : 8 + INVENTORY_BYTES_MAX])
+    start = 8 + len(stored)
     try:
-        inventory = codec.loads(data[8:start]) if inventory_holds(data[8 : min(start, INVENTORY_BYTES_MAX)]) else None
+        inventory = codec.loads(stored) if stored else None
     except MalformedCBOR:
         return data
     if not isinstance(inventory, dict) or inventory_misfit(inventory):
         return data
     frame = mend(data[start:], inventory["frame"]["bytes"], inventory["parity"])
     holds = frame is not None and sha256(frame).digest() == inventory["frame"]["sha256"]
-    return data[:start] + frame if frame is not None and holds else data
+    return zstd.skippable(stored) + (frame if frame is not None and holds else data[start:])
 
 
 def _without_parity(inventory: bytes, frame: bytes) -> bytes:

@@ -6,7 +6,7 @@ with `codec`; tests hold the two against each other.
 
 from carojournal.errors import MalformedCBOR
 
-__all__ = ["decode"]
+__all__ = ["decode", "length_of"]
 
 _DEPTH_MAX = 8
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
@@ -53,6 +53,14 @@ def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:  # noqa: PLR0
             pairs[key], at = _item(data, at, depth + 1)
         return pairs, at
     raise MalformedCBOR("a type that control records do not hold")
+
+
+def length_of(data: bytes) -> int:
+    """Return how many bytes the item has that *data* begins with.  Raises MalformedCBOR."""
+    try:
+        return _item(data, 0, 0)[1]
+    except UnicodeDecodeError:
+        raise MalformedCBOR("text that is not UTF-8") from None
 
 
 def decode(data: bytes) -> dict[str, object]:

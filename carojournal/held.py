@@ -15,16 +15,20 @@ from carojournal.root import open_file
 
 __all__ = [
     "DELIVERED",
+    "INVENTORY_BYTES_MAX",
     "INVENTORY_HEAD_BYTES",
     "SKIPPABLE_MAGIC",
     "describe",
     "encode_loss",
     "inventory_holds",
+    "inventory_in",
     "inventory_rows",
+    "is_packed",
+    "read_inventory",
 ]
 
 SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"  # zstd skippable frame (RFC 8878 section 3.1.2); a packed file starts with one.
-_INVENTORY_BYTES_MAX = 1_048_576
+INVENTORY_BYTES_MAX = 1_048_576
 # What every inventory begins with: a map, its first key "crc", four bytes: the CRC-32 of the rest of the map.
 _INVENTORY_HEAD = b"\xa7\x63crc\x44"
 INVENTORY_HEAD_BYTES = len(_INVENTORY_HEAD) + 4
@@ -66,7 +70,7 @@ def describe(path: str) -> list[Loss]:
     """
     with open(open_file(path), "rb") as file:
         if path.endswith(".zst"):
-            return _packed(file.read(8 + _INVENTORY_BYTES_MAX), _named(path))
+            return _packed(read_inventory(file.fileno()), _named(path))
         data = file.read()
     segment = _named(path)
     try:
@@ -178,15 +182,43 @@ def inventory_rows(data: bytes) -> list[dict[str, object]]:
     return rows
 
 
+def is_packed(head: bytes) -> bool:
+    """Tell whether a file that begins with *head* is a packed one, by what stands before its inventory or begins it."""
+    return head[:4] == SKIPPABLE_MAGIC or head[8 : 8 + len(_INVENTORY_HEAD)] == _INVENTORY_HEAD
+
+
+def read_inventory(descriptor: int) -> bytes:
+    """Return the inventory of an open packed file, empty if there is none whose checksum holds.  Raises OSError.
+
+    It proves itself: where the eight bytes before it are damaged, it ends where its map does.
+    """
+    head = os.pread(descriptor, 8, 0)
+    size = int.from_bytes(head[4:], "little")
+    if head[:4] == SKIPPABLE_MAGIC and size <= INVENTORY_BYTES_MAX:
+        data = os.pread(descriptor, size, 8)
+        if inventory_holds(data):
+            return data
+    return inventory_in(os.pread(descriptor, INVENTORY_BYTES_MAX, 8))
+
+
+def inventory_in(data: bytes) -> bytes:
+    """Return the inventory that *data* begins with, empty if its checksum does not hold."""
+    if not data.startswith(_INVENTORY_HEAD):
+        return b""
+    try:
+        data = data[: carojournal.cbordecode.length_of(data)]
+    except MalformedCBOR:
+        return b""
+    return data if inventory_holds(data) else b""
+
+
 def _packed(data: bytes, named: bytes) -> list[Loss]:
-    """Return what the inventory in front of a packed file lists.
+    """Return what the inventory *data* of a packed file lists.
 
     If it cannot be read (`verify` says so), only the segment that the file is named after can be said to go with it.
     """
     try:
-        if data[:4] != SKIPPABLE_MAGIC:
-            raise MalformedCBOR("no inventory")
-        rows = inventory_rows(data[8 : 8 + int.from_bytes(data[4:8], "little")])
+        rows = inventory_rows(data)
         return [
             (
                 _uuid(row["segment"]),

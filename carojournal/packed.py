@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING, Any
 
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.frame import PAYLOAD_BYTES_MAX
-from carojournal.held import inventory_holds
+from carojournal.held import INVENTORY_BYTES_MAX, SKIPPABLE_MAGIC
+from carojournal.held import read_inventory as inventory_bytes
 from carojournal.packed_header import HEADER_BYTES_MAX, SECTION_BYTES_MAX, inventory_misfit, misfit
 from carojournal.root import open_file
 
@@ -63,7 +64,6 @@ __all__ = [
 PACKED = "packed"
 SUFFIX = ".cborseq.zst"
 CONTENT_BYTES_MAX = 268_435_456  # Decompressed bytes of one file: bounds a reader's work, not its memory.
-INVENTORY_BYTES_MAX = 1_048_576
 _CHUNK_BYTES = 65_536
 
 
@@ -94,7 +94,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a packed file says about itself, in bytes; its zstd frame begins at `start`, and the file has `size`."""
+    """What a packed file says about itself, in bytes; its zstd frame begins at `start`, and the file has `size`.
+
+    `head_holds` tells whether the bytes before the inventory are those of a skippable frame of its size.
+    """
 
     path: str
     sections: list[dict[str, object]]
@@ -106,6 +109,7 @@ class Inventory:
     parity: dict[str, object]
     start: int
     size: int
+    head_holds: bool = True
 
 
 def packed_name(created_us: int, segment: bytes) -> str:
@@ -116,22 +120,18 @@ def packed_name(created_us: int, segment: bytes) -> str:
 def read_inventory(path: str) -> Inventory:
     """Return the inventory of the packed file at *path*.  Raises DamagedData, OSError."""
     from carojournal.codec import iter_items
-    from carojournal.zstd import SKIPPABLE_MAGIC
 
     with open(open_file(path), "rb") as file:
         head = file.read(8)
-        size = int.from_bytes(head[4:], "little")
-        if head[:4] != SKIPPABLE_MAGIC or size > INVENTORY_BYTES_MAX:
-            raise DamagedData(path, 0, "no inventory")
-        data = file.read(size)
+        data = inventory_bytes(file.fileno())
         file_size = os.fstat(file.fileno()).st_size
-    if not inventory_holds(data):
+    if not data:
         raise DamagedData(path, 0, "the inventory cannot be read")
     try:
         _, end, item = next(iter_items(data))  # Not `loads`: what we wrote ourselves need not be compared.
     except (MalformedCBOR, StopIteration):
         raise DamagedData(path, 0, "the inventory cannot be read") from None
-    reason = "the inventory cannot be read" if end != size else inventory_misfit(item)
+    reason = "the inventory cannot be read" if end != len(data) else inventory_misfit(item)
     if reason:
         raise DamagedData(path, 0, reason)
     found: dict[str, Any] = item  # type: ignore[assignment]
@@ -144,8 +144,9 @@ def read_inventory(path: str) -> Inventory:
         frame_sha256=found["frame"]["sha256"],
         checked=found["checked"],
         parity=found["parity"],
-        start=8 + size,
+        start=8 + len(data),
         size=file_size,
+        head_holds=head == SKIPPABLE_MAGIC + len(data).to_bytes(4, "little"),
     )
 
 

@@ -16,7 +16,7 @@ import os
 from carojournal.cbordecode import decode
 from carojournal.errors import CorruptRecord, MalformedCBOR
 from carojournal.frame import FIRST_RECORD_OFFSET, NO_SEGMENT, decode_record
-from carojournal.held import SKIPPABLE_MAGIC, encode_loss, inventory_rows
+from carojournal.held import INVENTORY_BYTES_MAX, encode_loss, inventory_rows, is_packed, read_inventory
 from carojournal.root import open_file
 
 TYPE_CHECKING = False
@@ -94,8 +94,8 @@ class _Said:
         descriptor = open_file(path)
         try:
             data = os.pread(descriptor, _HEAD_BYTES, 0)
-            if data[:4] == SKIPPABLE_MAGIC:
-                self._packed(os.pread(descriptor, 8 + int.from_bytes(data[4:8], "little"), 0))
+            if is_packed(data):
+                self._packed(read_inventory(descriptor) or _said_inventory(descriptor))
                 return
             if name.endswith(".lock"):
                 self.follows |= _uuids(data[:32])  # The lane's next segment will name it.
@@ -117,7 +117,7 @@ class _Said:
     def _packed(self, data: bytes) -> None:
         self._note_previous(data)
         try:
-            rows: list[dict[str, Any]] = inventory_rows(data[8:])
+            rows: list[dict[str, Any]] = inventory_rows(data)
             told = {loss["segment"] for row in rows for loss in row["losses"]}
             holds = {row["segment"] for row in rows}
         except (MalformedCBOR, KeyError, TypeError, AttributeError):
@@ -185,12 +185,18 @@ def take_asked_for(
     return kept
 
 
+def _said_inventory(descriptor: int) -> bytes:
+    """Return what stands in the place of an inventory that does not hold: whom it asks for must not be missed."""
+    size = int.from_bytes(os.pread(descriptor, 4, 4), "little")
+    return os.pread(descriptor, min(size, INVENTORY_BYTES_MAX), 8)
+
+
 def losses_of(path: str, segment: bytes) -> "list[dict[str, Any]]":
     """Return the loss records of *segment* in a closed or packed file, each loss once, as far as they can be read."""
     with open(open_file(path), "rb") as file:
-        data = file.read(8)
-        if data[:4] == SKIPPABLE_MAGIC:
-            data = file.read(int.from_bytes(data[4:8], "little"))
+        data = file.read(_HEAD_BYTES)
+        if is_packed(data):
+            data = read_inventory(file.fileno()) or _said_inventory(file.fileno())
             try:
                 rows: list[dict[str, Any]] = decode(data)["sections"]  # type: ignore[assignment]
                 losses: list[dict[str, Any]] = next((row["losses"] for row in rows if row["segment"] == segment), [])

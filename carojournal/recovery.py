@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from carojournal import segments as listing
 from carojournal import spool, verify_files, verify_segment
 from carojournal.errors import JournalIOError
-from carojournal.held import SKIPPABLE_MAGIC
+from carojournal.held import is_packed
 from carojournal.reader import JournalReader
-from carojournal.segment_file import CLOSED_NAME, Damage, SegmentInfo, describe_file, read_file
+from carojournal.segment_file import CLOSED_NAME, PACKED_NAME, Damage, SegmentInfo, describe_file, read_file
 from carojournal.verify_files import cleared_ms, explained_segments
 from carojournal.verify_segment import Gap, Verified, verify_packed
 
@@ -44,6 +44,7 @@ __all__ = [
 CLEAN, TORN, DAMAGED, GAPS = 0, 1, 2, 3  # Exit codes of `carojournal verify`.
 
 _LOOKS = 4
+_HEAD_BYTES = 16  # Enough to know a packed file by.
 REASONS = listing.REASONS | verify_segment.REASONS | verify_files.REASONS
 GAP_REASONS = {
     "sequence": "sequence numbers are missing inside the segment",
@@ -258,7 +259,7 @@ def verify_paths(paths: "Iterable[str]") -> Report:
 
 def _verify_file(path: str) -> Report:
     report = Report(path)
-    if read_file(path, len(SKIPPABLE_MAGIC)) == SKIPPABLE_MAGIC:
+    if is_packed(read_file(path, _HEAD_BYTES)) or PACKED_NAME.search(path):
         _verify_packed(report, {}, path)
         return report
     folder, base = os.path.split(path)

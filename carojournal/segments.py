@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from carojournal import scan, spool
 from carojournal.errors import DamagedData, JournalIOError, MalformedCBOR
-from carojournal.held import SKIPPABLE_MAGIC, inventory_rows
+from carojournal.held import inventory_rows, read_inventory
 from carojournal.segment_file import (
     CLOSED_NAME,
     LOCK_BYTES_MAX,
@@ -28,8 +28,6 @@ from carojournal.segment_file import (
 )
 
 __all__ = ["REASONS", "Listing", "file_names", "list_segments", "lock_names", "packed_infos", "read_segment"]
-
-INVENTORY_BYTES_MAX = 16_777_216  # Bounds what a planted packed file makes a reader hold; ours are a few kilobytes.
 
 REASONS = scan.REASONS | {
     "header": "the segment's header cannot be read and nothing else proves which segment this is",
@@ -165,11 +163,7 @@ def packed_infos(path: str) -> list[SegmentInfo]:
     descriptor = open_file(path)
     try:
         size = os.fstat(descriptor).st_size
-        head = os.pread(descriptor, 8, 0)
-        length = int.from_bytes(head[4:8], "little")
-        if head[:4] != SKIPPABLE_MAGIC or length > INVENTORY_BYTES_MAX:
-            raise MalformedCBOR("no inventory in front")
-        rows = inventory_rows(os.pread(descriptor, length, 8))
+        rows = inventory_rows(read_inventory(descriptor))
     finally:
         os.close(descriptor)
     infos = []

@@ -29,6 +29,7 @@ REASONS = {
     "seal": "the seal's count, length or SHA-256 does not hold",
     "after_seal": "records follow the seal",
     "inventory": "the inventory of a packed file does not list what its sections are",
+    "head": "damaged bytes before a packed file's inventory: nothing is lost, and `carobatch compact` mends the file",
     "mended": "damaged bytes that parity puts right: nothing is lost, and `carobatch compact` mends the file",
 }
 
@@ -136,6 +137,8 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
         inventory = read_inventory(path)
         spot = frame_damage(inventory)
         listed = {row["segment"]: row for row in inventory.sections}  # type: ignore[misc]
+        if not inventory.head_holds:
+            yield b"", Verified(damage=[Damage(path, 0, 8, "head")])
     except DamagedData:
         yield b"", Verified(damage=[Damage(path, 0, os.lstat(path).st_size, "packed")])
     try:

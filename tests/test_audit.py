@@ -195,6 +195,15 @@ def test_parity_is_passed_over_only_where_it_is_that_of_the_frame(tmp_path):
     assert report(tmp_path, "a.zst", zstd.skippable(with_checksum(inventory)) + content).counts
 
 
+def test_damage_before_the_inventory_hides_nothing(tmp_path):
+    content = zstd.compress(sequence(EVENT, {"os": SECRET}))
+    sizes = {"bytes": len(content), "sha256": bytes(32)}
+    inventory = {"version": 1, "sections": [], "content": sizes, "frame": sizes, "checked": bytes(32)}
+    data = zstd.skippable(with_checksum({**inventory, "parity": parity_of(content)})) + content
+    assert report(tmp_path, "a.zst", data).counts["email"] == 1
+    assert report(tmp_path, "a.zst", bytes(8) + data[8:]).counts["email"] == 1
+
+
 def test_a_cut_off_frame_is_unread(tmp_path):
     whole = zst(sequence([1, EVENT]))
     assert report(tmp_path, "b.zst", whole).clean

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,8 +12,8 @@ import cbor2
 import pytest
 import zstandard
 
-from carojournal import packed, packed_salvage, packed_write, zstd
-from carojournal.errors import DamagedData
+from carojournal import held, packed, packed_salvage, packed_write, segments, zstd
+from carojournal.errors import DamagedData, JournalIOError
 from carojournal.packed_streams import PackedStreams
 from carojournal.recovery import verify_paths
 from carojournal.verify_segment import verify_packed
@@ -113,7 +114,7 @@ def test_a_flipped_bit_anywhere_costs_nothing_and_is_said(path, whole):
     for bit in [*range(0, start * 8, 501), *range(start * 8, len(whole) * 8, 25_013), len(whole) * 8 - 1]:
         put(path, whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :])
         assert read(path) == expected
-        assert reasons(path) == (["packed"] if bit < start * 8 else ["mended"])
+        assert reasons(path) == (["head"] if bit < 64 else ["packed"] if bit < start * 8 else ["mended"])
 
 
 def test_a_run_as_long_as_a_block_costs_nothing_wherever_it_begins(path, whole):
@@ -220,14 +221,14 @@ def test_sections_that_hold_are_found_after_one_that_does_not(path, whole):
     block = inventory.parity["block"]
     at = len(whole) - 20 * block
     put(path, whole[:at] + bytes(3 * block) + whole[at + 3 * block :])
-    held, _ = read(path)
-    lost = [bytes([number]) * 16 for number in range(SECTIONS) if bytes([number]) * 16 not in held]
+    kept, _ = read(path)
+    lost = [bytes([number]) * 16 for number in range(SECTIONS) if bytes([number]) * 16 not in kept]
     assert lost
-    assert held
+    assert kept
     streams = PackedStreams()
-    for segment in [*held, *lost, *held, *lost]:  # In another order than they lie.
-        if segment in held:
-            assert list(streams.section(path, segment)) == held[segment]
+    for segment in [*kept, *lost, *kept, *lost]:  # In another order than they lie.
+        if segment in kept:
+            assert list(streams.section(path, segment)) == kept[segment]
         else:
             with pytest.raises(DamagedData):
                 streams.section(path, segment)
@@ -241,6 +242,37 @@ def test_a_file_alone_is_verified(path, whole):
     assert {(finding.reason, finding.path) for finding in report.damage} >= {("mended", path)}
     assert report.events == EVENTS * SECTIONS
     assert os.path.getsize(path) == len(whole) - 1  # Nothing is repaired by reading.
+
+
+@pytest.mark.parametrize("head", [b"\0" * 8, b"\xff" * 8, b"P*M\x18\x10\0\0\0", b"P*M\x18\xff\xff\xff\xff", b"Q*M\x18"])
+def test_of_damage_before_the_inventory_its_eight_bytes_are_all_that_is_said(path, whole, head):
+    expected = read(path)
+    inventory = packed.read_inventory(path)
+    losses = held.describe(path)
+    put(path, head + whole[len(head) :])
+    assert read(path) == expected
+    assert packed.read_inventory(path) == replace(inventory, head_holds=False)
+    assert held.describe(path) == losses
+    assert [info.segment for info in segments.packed_infos(path)] == [
+        bytes([number]) * 16 for number in range(SECTIONS)
+    ]
+    report = verify_paths([path])
+    found = [(one.offset, one.size, one.reason) for one in report.damage if one.reason != "schema"]
+    assert (found, report.events) == ([(0, 8, "head")], EVENTS * SECTIONS)
+    put(path, bytes(8) + whole[8:-1])
+    assert reasons(path) == ["head", "mended"]
+    assert read(path) == expected
+
+
+def test_a_file_with_the_name_of_a_packed_one_is_read_as_one(path, whole):
+    start = packed.read_inventory(path).start
+    put(path, bytes(start) + whole[start:])
+    report = verify_paths([path])
+    assert report.events == EVENTS * SECTIONS
+    assert "packed" in {one.reason for one in report.damage}
+    os.unlink(path)
+    with pytest.raises(JournalIOError):
+        verify_paths([path])
 
 
 @pytest.mark.parametrize("key", ["segment", "events", "runs", "losses", "created"])

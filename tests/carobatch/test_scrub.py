@@ -37,8 +37,9 @@ def one(root, clock):
         lambda whole, _: whole + b"more",
         lambda whole, _: whole[:200] + b"\xff" + whole[201:],
         lambda whole, start: b"\xff" * start + whole[start:],
+        lambda whole, _: b"\xff" * 8 + whole[8:-1],
     ],
-    ids=["a byte", "a run", "the end", "too long", "the inventory", "no inventory"],
+    ids=["a byte", "a run", "the end", "too long", "the inventory", "no inventory", "the head and the end"],
 )
 def test_what_can_be_put_right_is_what_was_written(root, clock, one, damage):
     path, whole, events = one

@@ -22,7 +22,7 @@ from carobatch.ledger import Ledger
 from carobatch.receipt import difference, intersect, union
 from carobatch.sections import Sectioned, counted, recheck_section
 from carobatch.spared import is_there, spared
-from carojournal import packed, packed_salvage
+from carojournal import packed, packed_salvage, zstd
 from carojournal.errors import DamagedData, RecordTooLarge
 from carojournal.packed import Section
 from carojournal.packed_header import NOT_KNOWN, OTHER_WRITER, VERSION, lost_rows
@@ -97,10 +97,10 @@ def _anew(store: "PackedStore", path: str) -> _Anew | None:
         inventory = packed.read_inventory(path)
     except DamagedData:
         return _from_content(store, path)
-    if packed.frame_damage(inventory) is None:
+    if inventory.head_holds and packed.frame_damage(inventory) is None:
         return None
     try:
-        data = read_file(path, inventory.start) + packed.read_frame(inventory)
+        data = zstd.skippable(read_file(path, inventory.start)[8:]) + packed.read_frame(inventory)
     except DamagedData:
         return _what_holds(store, inventory)
     return _Anew(data, inventory.size, [row["segment"] for row in inventory.sections])  # type: ignore[misc]
