@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from carojournal import grammars as grammars
     from carojournal import held as held
     from carojournal import identity as identity
+    from carojournal import nowhere as nowhere
     from carojournal import predecessors as predecessors
     from carojournal import refusal as refusal
     from carojournal import root as root
@@ -59,6 +60,7 @@ _RARELY_NEEDED = (
     "grammars",
     "held",
     "identity",
+    "nowhere",
     "predecessors",
     "refusal",
     "root",

@@ -9,9 +9,10 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from carojournal import policy
+from carojournal import nowhere, policy
 from carojournal.config_files import load
 from carojournal.config_keys import KEYS
+from carojournal.errors import ConfigError
 from carojournal.events import LEVELS
 from carojournal.place import is_journal
 from carojournal.policy import SNAPSHOT, Policy, environment_limits
@@ -32,8 +33,15 @@ RACY_WHOLE_SECONDS_NS = 2_000_000_000
 
 
 def load_for(environ: "Mapping[str, str]", admin: str | None = None) -> Settings:
-    """Return what the files of *environ*'s user and the administrator's file (default: the platform's) say."""
-    return load(policy.config_file(environ), policy.admin_file(environ) if admin is None else admin)
+    """Return what the files of *environ*'s user and the administrator's file (default: the platform's) say.
+
+    Where the user's has no place, that is a problem of the settings, and their `config_path` is empty.
+    """
+    admin = policy.admin_file(environ) if admin is None else admin
+    try:
+        return load(policy.config_file(environ), admin)
+    except ConfigError as error:
+        return Settings("", admin, {}, {}, None, (str(error),))
 
 
 def resolve_files(config_path: str, admin_path: str, channel: str) -> Policy:
@@ -113,12 +121,12 @@ def explain(
     Nothing is written.
     """
     settings = load_for(environ, admin)
-    base = settings.policy(channel)
+    base = settings.policy(channel) if root else nowhere.off(root, environ, channel)
     mode, _, source = environment_limits(environ, no_telemetry=no_telemetry)
     wanted = environ.get("CARO_TELEMETRY_LEVEL", "").strip()
     level = environment_limits({"CARO_TELEMETRY_LEVEL": wanted})[1]
     rows = _mode_rows(settings, base, (mode, source))
-    rows.append(("journal", root, "CAROJOURNAL_DIR" if environ.get("CAROJOURNAL_DIR") else "default"))
+    rows.append(("journal", root or "(none)", "CAROJOURNAL_DIR" if environ.get("CAROJOURNAL_DIR") else "default"))
     for name, key in KEYS.items():
         value, origin = settings.value(name), settings.source(name)
         said: list[tuple[Value | None, str]] = [
@@ -133,7 +141,7 @@ def explain(
                 value, origin = said[0]
         rows.append((name, shown(name, value), origin))
         rows += [(name, shown(name, one), f"{other} (no effect)") for one, other in said if other != origin]
-    rows += [("problem", text, "files") for text in settings.problems]
+    rows += [("problem", text, "files") for text in base.problems]
     rows += [("note", text, "files") for text in settings.notes]
     return rows
 

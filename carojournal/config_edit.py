@@ -21,6 +21,7 @@ from tomlkit.items import InlineTable, Table
 from carojournal.config_keys import SECTION
 from carojournal.durable import sync_directory
 from carojournal.errors import ConfigError, JournalBusy, JournalIOError
+from carojournal.nowhere import NO_HOME
 from carojournal.policy import CONFIG_BYTES_MAX, file_signature
 from carojournal.root import make_folders
 
@@ -247,8 +248,10 @@ def edit(path: str, changes: Changes) -> bool:
 
     A missing file is made (0600, its directories 0700), but not to take keys away.  Raises ConfigError if the file
     cannot be parsed or edited safely, JournalBusy if somebody else is editing it, JournalIOError if the system refuses;
-    the file is unchanged then.
+    the file is unchanged then.  ConfigError, too, if *path* is empty: the file has no place.
     """
+    if not path:
+        raise ConfigError(NO_HOME)
     target = os.path.realpath(path)
     directory = os.path.dirname(target)
     try:

@@ -89,7 +89,10 @@ def forbidden_by(environ: "Mapping[str, str]", *, no_telemetry: bool = False) ->
 
 def _plainly_decided(environ: "Mapping[str, str]", channel: str, admin: str | None) -> Outcome | None:
     """Return what snapshot and file plainly say: no TOML is parsed, which keeps start-up short."""
-    if policy.resolve(policy.journal_root(environ), channel=channel, environ=environ, admin=admin).mode == "on":
+    found = policy.resolve(policy.find_root(environ), channel=channel, environ=environ, admin=admin)
+    if found.problems:
+        return None
+    if found.mode == "on":
         return Outcome("yes", "recorded")
     try:
         data = snapshot.read(policy.config_file(environ), policy.CONFIG_BYTES_MAX)

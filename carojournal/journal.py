@@ -117,7 +117,7 @@ class Journal:
             if word not in words:
                 raise carojournal.errors.UsageError(f"{name} is one of {', '.join(words)}")
         return cls(
-            policy.journal_root(environ) if dir is None else os.path.abspath(os.fspath(dir)),
+            policy.find_root(environ, dir),
             {"channel": channel, "environ": environ, "no_telemetry": no_telemetry, "admin": admin},
             level=events.LEVELS.index(level),
             mode=mode or "on",

@@ -16,6 +16,8 @@ Places:
     caro's data      Linux $XDG_DATA_HOME or ~/.local/share; macOS ~/Library/Application Support; Windows %LOCALAPPDATA%
     config           $XDG_CONFIG_HOME or ~/.config, caro/config.toml; second the platform's own directory
     admin policy     /etc/caro/telemetry.toml; macOS /Library/Application Support/caro; Windows %PROGRAMDATA%
+
+Where one of them needs a home and there is none, off holds (`nowhere`): no place is made up.
 """
 
 import os
@@ -37,12 +39,15 @@ __all__ = [
     "PROMPT_VERSION",
     "SNAPSHOT",
     "Policy",
+    "absolute",
     "admin_file",
     "config_file",
     "config_files",
     "default_policy",
     "environment_limits",
     "file_signature",
+    "find_root",
+    "home",
     "journal_root",
     "resolve",
     "segment_limit",
@@ -111,42 +116,68 @@ class Policy:
         )
 
 
-def _home(environ: "Mapping[str, str]") -> str:
-    return environ.get("HOME") or os.path.expanduser("~")
+def home(environ: "Mapping[str, str]") -> str:
+    """Return the absolute path of the user's home.  Raises ConfigError where there is none."""
+    found = environ.get("HOME") or os.path.expanduser("~")
+    if not os.path.isabs(found):
+        raise carojournal.errors.ConfigError(carojournal.nowhere.NO_HOME)
+    return found
 
 
 def _data_home(environ: "Mapping[str, str]", platform: str) -> str:
     if platform == "darwin":
-        return os.path.join(_home(environ), "Library", "Application Support")
+        return os.path.join(home(environ), "Library", "Application Support")
     if platform == "win32":
-        return environ.get("LOCALAPPDATA") or os.path.join(_home(environ), "AppData", "Local")
+        return environ.get("LOCALAPPDATA") or os.path.join(home(environ), "AppData", "Local")
     given = environ.get("XDG_DATA_HOME", "")
-    return given if given.startswith("/") else os.path.join(_home(environ), ".local", "share")
+    return given if given.startswith("/") else os.path.join(home(environ), ".local", "share")
 
 
 def journal_root(environ: "Mapping[str, str]", platform: str = sys.platform) -> str:
-    """Return the absolute path of the journal's root; it need not exist."""
+    """Return the absolute path of the journal's root; it need not exist.  Raises ConfigError where it has no place."""
     given = environ.get("CAROJOURNAL_DIR")
     if given:
-        return os.path.abspath(given)
+        return absolute(given)
     return os.path.join(_data_home(environ, platform), "caro", "telemetry", "journal")
 
 
+def absolute(path: str) -> str:
+    """Return *path* as an absolute one.  Raises ConfigError where that takes a current directory, which is gone."""
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        raise carojournal.errors.ConfigError(carojournal.nowhere.NO_FOLDER) from None
+
+
+def find_root(environ: "Mapping[str, str]", named: "str | os.PathLike[str] | None" = None) -> str:
+    """Return the absolute path of *named*, else `journal_root`; empty where it has no place, which `resolve` knows."""
+    try:
+        return journal_root(environ) if named is None else absolute(os.fspath(named))
+    except carojournal.errors.ConfigError:
+        return ""
+
+
 def config_files(environ: "Mapping[str, str]", platform: str = sys.platform) -> "tuple[str, ...]":
-    """Return the places of caro's config.toml, the first one that exists counts; new ones go to the first place."""
+    """Return the places of caro's config.toml, the first one that exists counts; new ones go to the first place.
+
+    Raises ConfigError where that takes a home and there is none.
+    """
     given = environ.get("XDG_CONFIG_HOME", "")
-    base = given if given.startswith("/") else os.path.join(_home(environ), ".config")
+    base = given if given.startswith("/") else os.path.join(home(environ), ".config")
     first = os.path.join(base, "caro", "config.toml")
     if platform == "darwin":
-        return first, os.path.join(_home(environ), "Library", "Application Support", "caro", "config.toml")
+        return first, os.path.join(home(environ), "Library", "Application Support", "caro", "config.toml")
     if platform == "win32":
-        roaming = environ.get("APPDATA") or os.path.join(_home(environ), "AppData", "Roaming")
+        roaming = environ.get("APPDATA") or os.path.join(home(environ), "AppData", "Roaming")
         return first, os.path.join(roaming, "caro", "config.toml")
     return (first,)
 
 
 def config_file(environ: "Mapping[str, str]", platform: str = sys.platform) -> str:
-    """Return the config file that counts: the first that exists, else the first place.  One `lstat` a candidate."""
+    """Return the config file that counts: the first that exists, else the first place.  One `lstat` a candidate.
+
+    Raises as `config_files`.
+    """
     places = config_files(environ, platform)
     for place in places[:-1]:
         if os.path.lexists(place):
@@ -226,13 +257,18 @@ def resolve(
 ) -> Policy:
     """Return the policy that holds for the journal at *root* now.  Never raises; writes nothing when it is off.
 
-    *channel* is the host's release channel ("beta" or "ga"), *admin* the administrator's file (default: the
-    platform's).
+    An empty *root* is none (`find_root`).  *channel* is the host's release channel ("beta" or "ga"), *admin* the
+    administrator's file (default: the platform's).
     """
     mode, level, source = environment_limits(environ, no_telemetry=no_telemetry)
     if mode == "off":
         return Policy("off", source=source, channel=channel)
-    config = config_file(environ)
+    try:
+        config = config_file(environ)
+    except carojournal.errors.ConfigError:
+        root = ""
+    if not root:
+        return carojournal.nowhere.off(root, environ, channel)
     admin = admin_file(environ) if admin is None else admin
     config_signature, admin_signature = file_signature(config), file_signature(admin)
     if config_signature == "-" == admin_signature:

@@ -52,7 +52,8 @@ class SegmentBytes(NamedTuple):
 class JournalReader:
     """A reader of the journal at *root* (default: where `Journal.open` writes).  A missing journal has no records.
 
-    An empty *root* is a UsageError.  `damage` grows with every call that reads; each finding is listed once.
+    An empty *root* is a UsageError, a default that has no place a ConfigError.  `damage` grows with every call that
+    reads; each finding is listed once.
     """
 
     def __init__(

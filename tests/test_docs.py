@@ -217,10 +217,10 @@ def test_files_are_where_the_table_says(platform, column):
         [cell.strip() for cell in line.split("|")] for line in read_topic("files").splitlines() if line.startswith("| ")
     ]
     cells = {row[1]: row[column] for row in rows}
-    environ = {"HOME": "~"}
+    environ = {"HOME": "/home/me"}
 
     def shown(path):
-        return f"`{path}`"
+        return f"`{path.replace('/home/me/', '~/')}`"
 
     assert cells["the journal"] == shown(policy.journal_root(environ, platform))
     assert cells["the administrator's"] == shown(policy.admin_file(environ, platform))

@@ -46,6 +46,7 @@ HOT_ORDER = (
     "carojournal.shape",
     "carojournal.policy",
     "carojournal.snapshot",
+    "carojournal.nowhere",
     "carojournal.refusal",
     "carojournal.kinds",
     "carojournal.redact",

@@ -28,7 +28,7 @@ _MODE_STYLES = {"off": "yellow", "local": "green", "on": "cyan"}
 
 def status(*, json: bool = False, explain: bool = False) -> int:
     """Show mode, counts, sizes, refusals and losses."""
-    root = policy.journal_root(os.environ)
+    root = policy.find_root(os.environ)
     rows: list[tuple[str, str, str]] = []
     if explain:
         from carojournal import config

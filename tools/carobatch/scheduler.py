@@ -56,7 +56,7 @@ class Plan:
             self.command += ["--dir", root]
         self.minute = minute
         self.writable = [root]
-        self.home = environ.get("HOME") or os.path.expanduser("~")
+        self.home = policy.home(environ)
         self.config_home = os.path.dirname(os.path.dirname(policy.config_files(environ)[0]))
         self.environ = {
             "HOME": self.home,
