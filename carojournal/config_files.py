@@ -4,8 +4,8 @@
     [telemetry.consent]    answer = "yes" | "no", version = the prompt's, at = RFC 3339 time of the answer
     administrator's file   the same keys, at the top or in [telemetry]; a consent record there counts for nothing
 
-A file that cannot be read or understood, a wrong type, a value out of range: a problem, which means off and names file,
-key and what is allowed, never the value.
+A file that cannot be read or understood, a wrong type, a value out of range, a name of ours in other letters
+(`air-gapped`, `[Telemetry]`): a problem, which means off and names file, key and what is allowed, never the value.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import tomllib
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from carojournal.config_keys import CONSENT, KEYS, SECTION, accept, allowed, plain_name
+from carojournal.config_keys import CONSENT, KEYS, SECTION, accept, allowed, meant, plain_name
 from carojournal.policy import CONFIG_BYTES_MAX
 from carojournal.settings import Consent, Settings, Value
 
@@ -26,6 +26,7 @@ __all__ = ["load"]
 
 DOTS_MAX = 1_000  # In a line: tomllib takes quadratic time for a dotted key, half a minute for one of 80 kB.
 _YEAR_10000_MS = 253_402_300_800_000  # In UTC; an offset can name it by the end of 9999.
+_OTHERWISE = "written with other letters, hyphens or blanks, it would not count"
 LEGACY = {"first_run": "no longer used: the recorded answer decides whether to ask"}
 
 
@@ -92,7 +93,9 @@ def _settings_in(
         if name == CONSENT:
             continue
         if name not in KEYS:
-            if noted:
+            if (ours := meant(name)) not in ("", SECTION):
+                problems.append(f"{where} {ours}: {_OTHERWISE}")
+            elif noted:
                 notes.append(f"{where} {plain_name(name)}: {LEGACY.get(name, 'unknown key, ignored')}")
             continue
         value = accept(name, given)
@@ -124,14 +127,22 @@ def _consent_in(given: object, where: str, problems: list[str]) -> Consent | Non
     return Consent(str(answer), version, at_ms)
 
 
+def _section_of(document: "Mapping[str, object]", path: str, problems: list[str]) -> dict[str, object]:
+    """Return the section, empty where there is none, or none that holds."""
+    if any(meant(name) == SECTION for name in document):
+        problems.append(f"{path}: [{SECTION}]: {_OTHERWISE}")
+    section = document.get(SECTION, {})
+    if isinstance(section, dict):
+        return section
+    problems.append(f"{path}: {SECTION} must be a table")
+    return {}
+
+
 def _load_user(path: str, problems: list[str], notes: list[str]) -> tuple[dict[str, Value], Consent | None]:
     try:
-        section = _parse(path).get(SECTION, {})
+        section = _section_of(_parse(path), path, problems)
     except _Unreadable as error:
         problems.append(f"{path}: {error}")
-        return {}, None
-    if not isinstance(section, dict):
-        problems.append(f"{path}: {SECTION} must be a table")
         return {}, None
     where = f"{path}: [{SECTION}]"
     values = _settings_in(section, where, problems, notes, noted=True)
@@ -144,10 +155,7 @@ def _load_admin(path: str, problems: list[str], notes: list[str]) -> dict[str, V
     except _Unreadable as error:
         problems.append(f"{path}: {error}")
         return {}
-    section = document.get(SECTION, {})
-    if not isinstance(section, dict):
-        problems.append(f"{path}: {SECTION} must be a table")
-        return {}
+    section = _section_of(document, path, problems)
     if CONSENT in section or CONSENT in document:
         notes.append(f"{path}: {CONSENT}: ignored, the answer is each user's own")
     # At the top there may be settings of other parts of caro.

@@ -11,7 +11,18 @@ from urllib.parse import urlsplit
 
 from carojournal.events import LEVEL_ALIASES, LEVELS
 
-__all__ = ["CONSENT", "KEYS", "SECTION", "Key", "accept", "accept_text", "allowed", "is_loopback", "plain_name"]
+__all__ = [
+    "CONSENT",
+    "KEYS",
+    "SECTION",
+    "Key",
+    "accept",
+    "accept_text",
+    "allowed",
+    "is_loopback",
+    "meant",
+    "plain_name",
+]
 
 SECTION = "telemetry"
 NAME_CHARACTERS_MAX = 32  # The longest key of ours has 20.
@@ -155,3 +166,19 @@ def plain_name(key: str) -> str:
     """
     ours = key.isascii() and key.islower() and key.replace("_", "").isalpha() and len(key) <= NAME_CHARACTERS_MAX
     return key if ours else "<unknown>"
+
+
+def _letters(key: str) -> str:
+    return "".join(letter for letter in key.lower() if letter not in "-_" and not letter.isspace())
+
+
+_MEANT = {_letters(name): name for name in (*KEYS, CONSENT, SECTION)}
+
+
+def meant(key: str) -> str:
+    """Return the name of ours from which *key* differs by case, hyphens, "_" or blanks alone, "" if there is none.
+
+    Whoever writes `air-gapped = true` means it: to pass over that would allow what they forbid.
+    """
+    name = _MEANT.get(_letters(key), "")
+    return "" if name == key else name

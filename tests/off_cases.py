@@ -49,6 +49,7 @@ PATHS = {
     "admin without a section": DisablePath(admin="enabled = false\n"),
     "invalid config": DisablePath(config="[telemetry]\nenabled = perhaps\n", looks=True, thorough=True),
     "invalid value": DisablePath(config='[telemetry]\nenabled = true\nlevel = "everything"\n', looks=True),
+    "key in other letters": DisablePath(config=f"{YES}air-gapped = true\n", looks=True),
     "config of a mebibyte": DisablePath(config=YES + "#" * 1_048_576, looks=True),
     "unreadable config": DisablePath(config="/"),
     "unreadable admin": DisablePath(config=YES, admin="/", looks=True),

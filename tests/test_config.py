@@ -13,6 +13,7 @@ from carojournal.config_keys import KEYS, accept, allowed
 
 YES = 'consent = { answer = "yes", version = 1, at = "2026-05-04T03:02:01Z" }\n'
 YES_MS = 1_777_863_721_000  # date -u -d 2026-05-04T03:02:01Z +%s
+RECORD = 'answer = "yes"\nversion = 1\nat = "2026-05-04T03:02:01Z"\n'
 NO = 'consent = { answer = "no", version = 1, at = "2026-05-04T03:02:01Z" }\n'
 
 
@@ -336,6 +337,58 @@ def test_no_bytes_in_a_config_raise(tmp_path_factory, data):
 def test_an_unknown_key_is_named_only_if_it_looks_like_a_mistyped_one(files, key, shown):
     notes = files(f"[telemetry]\n{key} = 1\n").notes
     assert [note.partition("[telemetry] ")[2] for note in notes] == [f"{shown}: unknown key, ignored"]
+
+
+MISWRITTEN = {
+    "[telemetry]\nenabled = true\nair-gapped = true\n": "[telemetry] air_gapped",
+    '[telemetry]\nenabled = true\nAir_Gapped = "hunter2"\n': "[telemetry] air_gapped",
+    '[telemetry]\nenabled = true\n"air gapped" = true\n': "[telemetry] air_gapped",
+    "[telemetry]\nenabled = true\nairgapped = true\n": "[telemetry] air_gapped",
+    "[telemetry]\nEnabled = false\n": "[telemetry] enabled",
+    "[telemetry]\nenabled = true\nENABLED = false\n": "[telemetry] enabled",
+    '[telemetry]\nLevel = "minimal"\n': "[telemetry] level",
+    "[telemetry]\nbatch-max-events = 5\n": "[telemetry] batch_max_events",
+    "[telemetry.Consent]\nanswer = 'no'\n": "[telemetry] consent",
+    "[Telemetry]\nenabled = false\n": "[telemetry]",
+    '["telemetry "]\nenabled = false\n': "[telemetry]",
+    "[telemetry]\nenabled = true\n[TELEMETRY]\nenabled = false\n": "[telemetry]",
+    "Telemetry = false\n": "[telemetry]",
+}
+
+
+@pytest.mark.parametrize("text", MISWRITTEN)
+def test_a_name_of_ours_in_other_letters_is_a_problem(files, text):
+    """Passed over, what somebody forbade would be allowed."""
+    settings = files(text + ("" if "consent" in text.lower() else f"[telemetry.consent]\n{RECORD}"))
+    assert [problem.partition(": ")[2].partition(": written")[0] for problem in settings.problems] == [MISWRITTEN[text]]
+    assert (settings.policy("beta").mode, settings.policy("ga").mode) == ("off", "off")
+    assert "hunter" not in str(settings.problems + settings.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Enabled = false\n", " enabled"),
+        ("air-gapped = true\n", " air_gapped"),
+        ("[telemetry]\nair-gapped = true\n", " [telemetry] air_gapped"),
+        ("[Telemetry]\nenabled = false\n", " [telemetry]"),
+    ],
+)
+def test_so_it_is_in_the_administrators_file(files, text, named):
+    settings = files("[telemetry]\nenabled = true\n" + YES, text)
+    assert [problem.partition(":")[2].partition(": written")[0] for problem in settings.problems] == [named]
+    assert (settings.policy("beta").mode, settings.policy("beta").source) == ("off", "admin")
+
+
+@pytest.mark.parametrize("key", ["enabeld", "air_gappd", "levels", "telemetry", "en.abled", "consents"])
+def test_what_differs_by_more_is_a_note(files, key):
+    settings = files(f"[telemetry]\n{key} = 1\n[telemetries]\nEnabled = false\n[other]\nenabled = false\n")
+    assert (settings.problems, len(settings.notes)) == ((), 1)
+
+
+def test_no_two_names_of_ours_differ_by_that_alone():
+    folded = {name.replace("_", "") for name in (*KEYS, "consent", "telemetry")}
+    assert len(folded) == len(KEYS) + 2
 
 
 def test_a_key_of_very_many_parts_is_refused_at_once(tmp_path):
