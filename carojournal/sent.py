@@ -19,8 +19,9 @@
 
 Each also has the key `crc`: CRC-32 of the map's encoding without it.
 
-The hash of what was sent: SHA-256 over the URL, one line `name: value` per header, an empty line, and the body; each
-line ends with a newline.
+The hash of what was sent: SHA-256 over the URL, one line `name: value` per header of the intent, an empty line, and the
+body; each line ends with a newline.  What every request has (Host, User-Agent, Accept-Encoding, Content-Length), and
+what differs from try to try, is not in the intent.
 """
 
 import errno
@@ -186,7 +187,7 @@ def unpacked(body: bytes) -> bytes:
 
 
 def request_bytes(intent: dict[str, object]) -> bytes:
-    """Return URL, headers, an empty line and the body of an intent: what its hash is over."""
+    """Return URL, the intent's own headers, an empty line and the body: what its hash is over."""
     lines = [str(intent["url"]), *(f"{name}: {value}" for name, value in intent["headers"]), "", ""]  # type: ignore[attr-defined]
     body: bytes = intent["body"]  # type: ignore[assignment]
     return "\n".join(lines).encode() + body

@@ -24,7 +24,7 @@ OPTIONS = {
         "metavar": "BATCH",
         "help": "print what was sent in this batch",
     },
-    "raw": {"help": "with BATCH: the exact bytes (URL, headers, body), whose SHA-256 the list shows"},
+    "raw": {"help": "with BATCH: its URL, its headers and the exact body, whose SHA-256 the list shows"},
     "json": {"help": "print JSON"},
 }
 
@@ -32,7 +32,9 @@ OPTIONS = {
 def sent(batch: str = "", *, raw: bool = False, json: bool = False) -> int:
     """List what left this machine, or print one batch of it.
 
-    A batch is named by the first digits of its id.  Exit 65: a copy is not what its receipt says was sent.
+    A batch is named by the first digits of its id.  Each try to send it had, besides, Host, User-Agent, Accept-Encoding
+    and Content-Length, and of some wire formats the number and the time of the try, which `carobatch upload --dry-run`
+    shows.  Exit 65: a copy is not what its receipt says was sent.
     """
     root = policy.journal_root(os.environ)
     found = log.sent_batches(root) if has_journal(root) else []

@@ -2,15 +2,23 @@
 
 import base64
 import hashlib
+import json
 import os
+import re
+import socket
 import subprocess
 import sys
+import threading
+from urllib.parse import urlsplit
 
 import pytest
 from receivers import answers
 from uploads import carobatch, configure, fill, rows
 
+from carobatch.batch import Request
+from carobatch.wire import headers_sent
 from carojournal.cli import main as carojournal
+from carojournal.sent import unpacked
 
 HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -36,11 +44,8 @@ def test_a_dry_run_is_byte_for_byte_what_is_then_sent(root, home, clock, receive
     assert {name: os.stat(os.path.join(root, name)).st_mtime_ns for name in os.listdir(root)} == before
     assert receiver.requests == []
     assert carobatch(["upload"]) == 0
-    fresh = {"X-Caro-Attempt", "X-Caro-Sent-At", "Host", "User-Agent", "Accept-Encoding", "Content-Length"}
-    sent = [
-        (request.path, {name: text for name, text in request.headers.items() if name not in fresh}, request.body)
-        for request in receiver.requests
-    ]
+    tried = {"X-Caro-Attempt": "<number of the try>", "X-Caro-Sent-At": "<time of the try>"}
+    sent = [(request.path, {**request.headers, **tried}, request.body) for request in receiver.requests]
     assert sent == [("/v1/events", one["headers"], base64.b64decode(one["body_base64"])) for one in shown]
     assert len(sent) == 3
     capsys.readouterr()
@@ -68,7 +73,9 @@ def test_a_dry_run_for_people(root, home, clock, receiver, capsys):
     configure(home, receiver.settings)
     assert carobatch(["upload", "--dry-run"]) == 0
     told = capsys.readouterr()
-    assert told.out.startswith(f"POST {receiver.url}\nContent-Type: application/json\n")
+    host = receiver.url.split("/")[2]
+    assert told.out.startswith(f"POST {receiver.url}\nHost: {host}\nUser-Agent: carojournal/")
+    assert "\nContent-Type: application/json\n" in told.out
     assert event in told.out
     assert "1 request, none of them sent" in told.err
 
@@ -159,3 +166,89 @@ def test_sent_lists_and_prints_and_checks(root, home, clock, receiver, capsys):
     os.unlink(path)
     assert carojournal(["sent", batch]) == 69
     assert carojournal(["sent", "ffff" * 16]) == 69
+
+
+class Socket:
+    """A server that keeps what comes in, byte for byte, and answers each request with 200."""
+
+    def __init__(self):
+        self.received = []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self.server.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as stream:
+                while head := b"".join(iter(stream.readline, b"\r\n")):
+                    size = int(re.search(rb"\r\nContent-Length: (\d+)\r\n", head)[1])
+                    self.received.append((head, stream.read(size)))
+                    results = dict.fromkeys(
+                        re.findall(r'"uuid":"([^"]+)"', unpacked(self.received[-1][1]).decode()), "ok"
+                    )
+                    body = json.dumps({"results": results, "status": 1}).encode() if results else b""
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    def close(self):
+        self.server.close()
+
+
+@pytest.fixture
+def raw():
+    made = Socket()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("wire", "path"),
+    [
+        ("caro-v1", "/v1/events"),
+        ("caro-array", "/api/events"),
+        ("otlp", "/v1/logs"),
+        ("posthog", "/i/v1/analytics/events"),
+        ("posthog", "/batch/"),
+    ],
+)
+def test_a_dry_run_shows_every_byte_that_a_socket_receives(root, home, clock, raw, capsys, wire, path):
+    """But for the number and the time of the try, which are named where they will stand."""
+    fill(root, clock, 3)
+    url = f"http://127.0.0.1:{raw.port}{path}"
+    configure(home, f'endpoint = "{url}"\nwire_format = "{wire}"\nposthog_key = "phc_abc123"\nbatch_max_events = 2')
+    assert carojournal(["delete-remote", "--all", "--yes"]) == 0
+    fill(root, clock, 3)  # Under another session id, which nobody has asked to delete.
+    capsys.readouterr()
+    assert carobatch(["upload", "--dry-run", "--json"]) == 0
+    shown = rows(capsys)
+    assert carobatch(["upload", "--dry-run"]) == 0
+    texts = capsys.readouterr().out
+    assert carobatch(["upload"]) == 0
+    assert len(raw.received) == len(shown) >= 2
+    for (head, body), one in zip(raw.received, shown, strict=True):
+        assert body == base64.b64decode(one["body_base64"])
+        lines = [f"{name}: {text}" for name, text in one["headers"].items()]
+        request = urlsplit(one["url"])
+        wanted = "".join(f"{line}\r\n" for line in [f"POST {request.path} HTTP/1.1", *lines])
+        number, time = "<number of the try>", "<time of the try>"
+        pattern = re.escape(wanted).replace(re.escape(number), "1").replace(re.escape(time), r"20[-0-9T:.]{21}Z")
+        assert re.fullmatch(pattern, head.decode())
+        assert "\n".join([f"POST {one['url']}", *lines, "", unpacked(body).decode()]) in texts
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Host.example/x", "host.example"),
+        ("https://host.example:443/x", "host.example"),
+        ("https://host.example:8443/x", "host.example:8443"),
+        ("http://127.0.0.1:80/", "127.0.0.1"),
+        ("http://[::1]:8080/", "[::1]:8080"),
+    ],
+)
+def test_the_host_is_that_of_the_url_without_the_schemes_port(url, host):
+    assert headers_sent(Request(url, (), b""))[0] == ("Host", host)

@@ -206,7 +206,7 @@ def test_every_sink_carries_it(begun, clock, wire, key):
     tell(begun, clock)
     records = [one for one in JournalReader(begun).records(events_only=True) if one.value["event"] == HEALTH]
     sink = open_sink(wire, "https://example.com/v1/logs", key)
-    text = request_text(sink.render(batch_of(records, clock.now_ms // DAY_MS)))
+    text = request_text(sink.render(batch_of(records, clock.now_ms // DAY_MS)), [])
     body = json.loads(text.partition("\n\n")[2].rpartition("\n#")[0])
     if wire == "otlp":
         [found] = body["resourceLogs"][0]["scopeLogs"][0]["logRecords"]

@@ -30,6 +30,7 @@ import requests
 import requests.adapters
 import requests.utils
 
+from carobatch.wire import client_headers
 from carojournal.config_keys import is_loopback
 from carojournal.errors import ConfigError
 
@@ -180,8 +181,7 @@ class Client:
         session = _Session()
         session.trust_env = False
         session.headers.clear()
-        session.headers["User-Agent"] = self._agent or "carobatch"
-        session.headers["Accept-Encoding"] = "identity"
+        session.headers.update(client_headers(self._agent or "carobatch"))
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for prefix in ("https://", "http://"):
             session.mount(prefix, _Adapter(self._context))

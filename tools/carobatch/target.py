@@ -44,10 +44,9 @@ class Target:
     def open_client(self, deadline_s: float | None = None) -> "Client":
         """Return a client for it.  Raises ConfigError."""
         from carobatch.http import DEADLINE_S, Client
-        from carojournal import __version__
+        from carobatch.wire import AGENT
 
-        agent = f"carojournal/{__version__}"
-        return Client(ca_file=self.ca_file, proxy=self.proxy, deadline_s=deadline_s or DEADLINE_S, agent=agent)
+        return Client(ca_file=self.ca_file, proxy=self.proxy, deadline_s=deadline_s or DEADLINE_S, agent=AGENT)
 
 
 def interval_ms(settings: "Settings") -> int:

@@ -24,7 +24,10 @@ _WAIT_BASE_MS = 1_000  # With --wait somebody is waiting: full jitter over 2, 4,
 _WAIT_CAP_MS = 300_000  # and at most five minutes.
 OPTIONS = {
     "dir": DIR_OPTION,
-    "dry_run": {"help": "print the requests, their bodies unpacked, and send nothing"},
+    "dry_run": {
+        "help": "print the requests with all headers (<...> where a value is that of the try), their bodies unpacked,"
+        " and send nothing"
+    },
     "max_batches": {"type": int, "metavar": "N", "help": "send at most N batches, at least 1 (default: all)"},
     "wait": {"help": "wait and try again until everything is sent or nothing can be"},
     "json": {"help": "print JSON: one object, or with --dry-run one a line, the exact body in base64"},
@@ -161,8 +164,8 @@ def _dry_run(root: str, target: "Target", found: policy.Policy, *, json: bool) -
 
     consent_ms = found.consent_ms if found.mode == "on" else 0
     count = 0
-    for request in preview(root, target.sink, target.events_max, consent_ms) if is_made(root) else ():
-        print(json_.dumps(request_object(request)) if json else request_text(request) + "\n")
+    for request, headers in preview(root, target.sink, target.events_max, consent_ms) if is_made(root) else ():
+        print(json_.dumps(request_object(request, headers)) if json else request_text(request, headers) + "\n")
         count += 1
     if not consent_ms:
         say(f"this is a preview: nothing is sent, the mode is {found.mode} (set by {found.source})", "carobatch")
