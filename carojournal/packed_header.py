@@ -36,6 +36,7 @@ __all__ = [
     "inventory_misfit",
     "is_emptied",
     "is_loss",
+    "is_of_frame",
     "is_writer",
     "lost_rows",
     "misfit",
@@ -203,6 +204,12 @@ def inventory_misfit(inventory: object) -> str:
     if len({row["segment"] for row in inventory["sections"]}) != len(inventory["sections"]):
         return "the inventory lists a segment twice"
     return ""
+
+
+def is_of_frame(sizes: object, parity: object) -> bool:
+    """Tell whether *sizes* and *parity* are what an inventory's `frame` and `parity` may be."""
+    fits = _INVENTORY["frame"](sizes) and _INVENTORY["parity"](parity)
+    return fits and _fits(parity, sizes["bytes"])  # type: ignore[arg-type, index]
 
 
 def _fits(parity: "dict[str, Any]", size: int) -> bool:

@@ -138,6 +138,23 @@ def test_a_run_as_long_as_a_block_costs_nothing_wherever_it_begins(path, whole):
     assert reasons(path) == ["mended"]
 
 
+def test_a_run_from_the_inventory_into_the_frame_costs_nothing_either(path, whole):
+    """The parity stands in front of the inventory, so a run at its end leaves it whole."""
+    expected = read(path)
+    inventory = packed.read_inventory(path)
+    block = inventory.parity["block"]
+    for inside in (1, 7, 40, block // 2, block - 1):
+        at = inventory.start - block + inside
+        put(path, whole[:at] + bytes(byte ^ 0x55 for byte in whole[at : at + block]) + whole[at + block :])
+        assert read(path) == expected
+        assert reasons(path) == ["packed"]
+    at = inventory.start - 40  # And damage in two places, one of each kind.
+    put(path, whole[:at] + bytes(20) + whole[at + 20 : -30] + bytes(10) + whole[-20:])
+    assert read(path) == expected
+    put(path, whole[:150] + bytes(20) + whole[170:-30] + bytes(10) + whole[-20:])  # But not where one is the parity.
+    assert read(path) == ({}, False)
+
+
 def test_beyond_that_what_holds_is_read_and_nothing_else(path, whole):
     expected, _ = read(path)
     inventory = packed.read_inventory(path)

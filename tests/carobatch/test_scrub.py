@@ -38,8 +38,18 @@ def one(root, clock):
         lambda whole, _: whole[:200] + b"\xff" + whole[201:],
         lambda whole, start: b"\xff" * start + whole[start:],
         lambda whole, _: b"\xff" * 8 + whole[8:-1],
+        lambda whole, start: whole[: start - 40] + bytes(64) + whole[start + 24 :],
     ],
-    ids=["a byte", "a run", "the end", "too long", "the inventory", "no inventory", "the head and the end"],
+    ids=[
+        "a byte",
+        "a run",
+        "the end",
+        "too long",
+        "the inventory",
+        "no inventory",
+        "the head and the end",
+        "a run into the frame",
+    ],
 )
 def test_what_can_be_put_right_is_what_was_written(root, clock, one, damage):
     path, whole, events = one
