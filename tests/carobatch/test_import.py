@@ -16,6 +16,7 @@ from faults_by_hand import lives_beyond
 from carobatch.cli import main
 from carobatch.importer import import_bundle
 from carobatch.receipt import intersect, union
+from carojournal.cli.docs import read_topic
 from carojournal.packed import iter_content
 from carojournal.recovery import verify
 
@@ -79,6 +80,18 @@ def test_the_folders_that_are_made_are_ones_own_alone(bundle, home, folders, mon
     made = {name: mode for name, mode in folders().items() if name not in before}
     assert {"a", "a/b", "c", "c/d"} <= set(made)
     assert set(made.values()) == {0o700}
+
+
+def test_others_bundles_are_imported_under_off_as_its_texts_say(bundle, root, monkeypatch, capsys):
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    before = sorted(Path(root).rglob("*"))
+    assert main(["import", bundle]) == 0
+    assert sorted(Path(root).rglob("*")) == before
+    assert len(os.listdir(os.path.join(os.path.dirname(root), "imported"))) == 1
+    capsys.readouterr()
+    assert main(["import", "--help"]) == 0
+    for text in (capsys.readouterr().out, read_topic("off")):
+        assert "no telemetry of this machine" in " ".join(text.split())
 
 
 def test_slices_overlap_and_arrive_in_any_order(filled, into, clock, tmp_path, capsys):

@@ -38,8 +38,9 @@ def import_(
     """Take the events of bundles over, each once, and write a receipt for every bundle.
 
     A bundle is verified as 'carobatch verify' does; one that is not usable changes nothing.  Single events that are
-    refused are left out and named in the receipt.  Importing again is harmless.  Exit 65: a bundle was not usable,
-    events were refused, or two bundles contradict each other.
+    refused are left out and named in the receipt.  Importing again is harmless.  It imports under 'off', too: what
+    others' bundles hold is no telemetry of this machine.  Exit 65: a bundle was not usable, events were refused, or two
+    bundles contradict each other.
     """
     from carobatch.importer import import_bundle
     from carobatch.sshsig import load_signer, read_allowed_signers
