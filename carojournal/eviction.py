@@ -10,8 +10,9 @@ A packed file whose inventory is damaged goes last: of its events nobody could s
 it anew, and then it is one like the others.
 
 A segment of which a crash left two copies goes with both of them: a loss that is told twice counts once only as long as
-both records stand.  A file that cannot be unlinked stays, with a loss record that does not count as long as it does;
-others go in its place, or one such file would let the spool grow for ever.
+both records stand.  What somebody has told of who died before the unlink goes first, without another record.  A file
+that cannot be unlinked stays, with a loss record that does not count as long as it does; others go in its place, or one
+such file would let the spool grow for ever.
 """
 
 import fcntl
@@ -66,6 +67,8 @@ def choose(
     left = sorted(candidates)
     left.sort(key=lambda one: not _is_delivered(os.path.join(root, one[3], one[2]), delivered))
     around = _Around(root, [*opened, *((folder, name) for _, _, name, folder, _ in left)])
+    left, freed = _finish(root, left, named, around)
+    total -= freed
     silent: list[tuple[str, str, int]] = []
     for _, _, name, folder, size in left:
         if total <= cap_bytes:
@@ -80,6 +83,38 @@ def choose(
     if total > cap_bytes:
         raise SpoolFull("make room in", root, None, "nothing may be evicted")
     return [*victims, *_copies(root, [one for one in left if (one[3], one[2]) not in around.going], gone, named)]
+
+
+def _finish(
+    root: str, left: "list[tuple[str, bool, str, str, int]]", named: bytes, around: "_Around"
+) -> "tuple[list[tuple[str, bool, str, str, int]], int]":
+    """Unlink the files that somebody else tells of already, who died before that; return the rest, and bytes freed.
+
+    A second record could say something else than the first: of what a file itself tells each leaves out what others
+    tell at that moment.  What cannot be unlinked is none of the rest: it is told of.  Only what was written here is
+    asked: an imported file may tell that its source has evicted what this journal keeps.
+    """
+    others, freed = around.others, 0
+    if not others.tell_any():
+        return left, freed
+    held, rest = dict(others.held()), []
+    packed = {file for file in held if file[0] == "packed"}
+    for one in left:
+        file, size = (one[3], one[2]), one[4]
+        segments = held.get(file, set())
+        is_told = segments and all(others.tell(segment, {*packed, file}) for segment in segments)
+        if not is_told or is_named(segments, named):
+            rest.append(one)
+            continue
+        try:
+            os.unlink(os.path.join(root, *file))
+        except FileNotFoundError:
+            raise
+        except OSError:
+            continue
+        around.going.add(file)
+        freed += size
+    return rest, freed
 
 
 def _add(victims: list[Victim], victim: "Victim | None", around: "_Around") -> int:
