@@ -26,7 +26,7 @@ def generation_id(run: bytes, ordinal: int) -> str:
 
 
 def document_view(value: "Mapping[str, object]") -> dict[str, object]:
-    """Return the document of an event's decoded payload, which `stored.check_payload` has accepted."""
+    """Return the document of an event's decoded payload, which `recheck` has accepted."""
     event, time_ms, session, run = (value[key] for key in ("event", "timestamp", "session_id", "run_id"))
     assert isinstance(event, str)
     assert isinstance(time_ms, int)

@@ -4,7 +4,7 @@
     json.gz   the same, compressed
     ndjson    one event a line, without the frame around them
 
-Every event is checked once more on its way out (`stored`); a refused one is counted and left out.  `event_count`
+Every event is checked once more on its way out (`recheck`); a refused one is counted and left out.  `event_count`
 stands before the events, so the journal is read twice: the first time decides what the file will hold, the second
 writes exactly that.  Appends in between wait for the next export.  Memory does not grow with the journal.
 """
@@ -20,7 +20,7 @@ from carojournal.document import document_view
 from carojournal.durable import DurableFile
 from carojournal.errors import JournalBusy
 from carojournal.reader import JournalReader
-from carojournal.stored import check_payload
+from carojournal.recheck import refusals
 from carojournal.times import utc_text
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def plan_export(reader: JournalReader) -> Plan:
     plan = Plan()
     for record in reader.records(events_only=True):
         plan.last[record.segment] = max(record.seq, plan.last.get(record.segment, 0))
-        refusals = check_payload(record.payload)
-        if refusals is not None:
+        bad = refusals(record.payload)
+        if bad:
             plan.bad[record.segment] += 1
-            plan.refused.update(set(refusals))
+            plan.refused.update(set(bad))
             continue
         plan.good[record.segment] += 1
         time_ms, version = record.value["timestamp"], record.value.get("caro_version")
@@ -81,7 +81,7 @@ def planned(reader: JournalReader, plan: Plan) -> "Iterator[Record]":
     """
     left = plan.good.copy()
     for record in reader.records(events_only=True):
-        if record.seq <= plan.last.get(record.segment, -1) and check_payload(record.payload) is None:
+        if record.seq <= plan.last.get(record.segment, -1) and not refusals(record.payload):
             left[record.segment] -= 1
             yield record
     if any(left.values()):

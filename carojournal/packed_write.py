@@ -33,7 +33,7 @@ _TYPES = {name: b"eevent" + encode_text(name) for name in ALL_EVENTS}
 # The modules that decide what may be kept, but for patterns/.  A test follows the imports.
 _RULES = (
     *("error_codes", "events", "grammars", "kinds", "own_events", "payload_pattern", "payload_shapes", "redact"),
-    *("refusal", "shape", "stored"),
+    *("recheck", "refusal", "shape", "stored"),
 )
 _TIME = re.compile(rb"itimestamp\x1b(.{8})", re.DOTALL)
 

@@ -45,6 +45,16 @@ def event(number=0, time_ms=NOON_US // 1000, **fields):
     return canonical({**value, "session_id": b"s" * 16, "run_id": b"r" * 16, **fields})
 
 
+def with_model(name):
+    """The payload of an event with the model's name *name*, which nothing has checked."""
+    fields = {"backend_used": "ollama", "inference_time_ms": 12, "model_name": name, "timestamp": NOON_US // 1000}
+    return canonical({"event": "command_generated", "session_id": b"s" * 16, "run_id": b"r" * 16, **fields})
+
+
+OLD_MODEL = "gpt-192.168.10.1"  # The grammar of earlier releases took it.
+WITH_OLD_MODEL = with_model(OLD_MODEL)
+
+
 def loss(segment, **changed):
     value = {"record": "loss", "reason": "evicted", "segment": segment, "first_seq": 1, "last_seq": 9, "events": 9}
     return canonical({**value, "bytes": 900, "carried": [], **changed})

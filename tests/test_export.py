@@ -8,9 +8,10 @@ import uuid
 
 import pytest
 from conftest import NOON_MS
+from forge import OLD_MODEL, WITH_OLD_MODEL
 from one_of_each import START, records
 
-from carojournal import JournalReader, migrate, policy
+from carojournal import JournalReader, grammars, migrate, policy
 from carojournal.cli import main
 from carojournal.codec import dumps
 from carojournal.document import generation_id
@@ -188,6 +189,25 @@ def test_what_the_check_refuses_is_left_out_counted_and_not_shown(kept, tmp_path
     # And a file of the journal that holds such an event is not removed.
     assert main(["export", "-o", str(path), "--clear", "--force"]) == 65
     assert len(records(kept)) == 7
+
+
+def test_a_model_name_of_an_earlier_release_is_left_out(kept, capfd):
+    plant(kept, WITH_OLD_MODEL)
+    assert main(["export", "-o", "-"]) == 65
+    out, err = capfd.readouterr()
+    assert "1 event left out: command_generated.model_name: value" in err
+    assert OLD_MODEL not in out + err
+    assert json.loads(out)["event_count"] == 6
+
+
+def test_what_only_the_tripwire_finds_is_left_out_too(kept, capfd, monkeypatch):
+    """The schema may have a hole; L2, which trusts no schema, stands behind it on every way out."""
+    monkeypatch.setattr(grammars, "is_model", lambda text: text == OLD_MODEL)
+    plant(kept, WITH_OLD_MODEL)
+    assert main(["export", "-o", "-"]) == 65
+    out, err = capfd.readouterr()
+    assert "command_generated.model_name: value" in err
+    assert OLD_MODEL not in out + err
 
 
 def test_damage_is_left_out_and_said(kept, tmp_path, capsys):

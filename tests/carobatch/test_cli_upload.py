@@ -9,15 +9,20 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from forge import OLD_MODEL, WITH_OLD_MODEL, closed_path, event, segment_bytes, with_model
+from forgeries import issue_session
 from receivers import answers
-from uploads import carobatch, configure, fill, rows
+from uploads import YES_MS, carobatch, configure, fill, rows
 
 from carobatch.batch import Request
 from carobatch.wire import headers_sent
+from carojournal import JournalReader, grammars
 from carojournal.cli import main as carojournal
+from carojournal.patterns import scan
 from carojournal.sent import unpacked
 
 HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -129,6 +134,68 @@ def test_json_and_max_batches(root, home, clock, receiver, capsys):
         assert "--max-batches is at least 1" in capsys.readouterr().err
         assert carobatch(["upload", "--dry-run", "--max-batches", few]) == 64
     assert len(receiver.requests) == sent == 2
+
+
+def keep(root, payloads):
+    """Keep a closed segment with *payloads*, recorded under the yes that holds."""
+    segment = bytes(range(16))
+    closed_path(Path(root), segment).write_bytes(segment_bytes(segment, payloads, consent=YES_MS, sealed=True))
+    issue_session(root)
+
+
+def test_what_an_earlier_release_recorded_and_this_one_refuses_is_counted_named_and_not_shown(
+    root, home, clock, receiver, capsys
+):
+    fill(root, clock, 2)
+    keep(root, [event(1), WITH_OLD_MODEL, event(2), WITH_OLD_MODEL])
+    configure(home, receiver.settings)
+    line = "carobatch: 2 events withheld, not allowed any more: command_generated.model_name: value (2)\n"
+    assert carobatch(["upload", "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert line in shown.err
+    assert carobatch(["upload"]) == 0
+    told = capsys.readouterr()
+    assert told.err == line
+    assert told.out.startswith("sent 4 events")
+    assert carobatch(["upload", "--json"]) == 0
+    again = capsys.readouterr()
+    assert again.err == line
+    found = json.loads(again.out)
+    refused = {"event": "command_generated", "field": "model_name", "reason": "value", "count": 2}
+    assert (found["withheld"], found["refused"], found["events"]) == (2, [refused], 0)
+    assert len(list(JournalReader(root).records(events_only=True))) == 4  # The segment stays, with all that it holds.
+    sent = b"".join(one.body for one in receiver.requests)
+    assert OLD_MODEL not in shown.out + shown.err + told.out + told.err + again.out + again.err
+    assert OLD_MODEL.encode() not in sent
+
+
+def test_what_is_refused_is_in_quarantine_and_counted_once_it_is_packed(root, home, clock, receiver, capsys):
+    fill(root, clock, 2)
+    keep(root, [event(1), WITH_OLD_MODEL])
+    configure(home, receiver.settings)
+    assert carobatch(["compact"]) == 65
+    assert "1 event refused" in capsys.readouterr().err
+    assert carobatch(["upload"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("sent 3 events")
+    assert told.err == ""
+    [kept] = (Path(root) / "quarantine").iterdir()
+    assert b"model_name" in kept.read_bytes()
+    assert carojournal(["status"]) == 0
+    assert "refused\t1 command_generated model_name value" in capsys.readouterr().out
+
+
+def test_a_name_that_only_the_tripwire_knows_is_withheld_aloud(root, home, clock, receiver, capsys):
+    name = "samantha-mistral:7b"
+    assert grammars.is_model(name)
+    assert scan(name)
+    fill(root, clock, 1)
+    keep(root, [event(1), with_model(name)])
+    configure(home, receiver.settings)
+    assert carobatch(["upload"]) == 0
+    assert "1 event withheld" in capsys.readouterr().err
+    assert carojournal(["export", "-o", "-"]) == 65
+    assert "1 event left out: command_generated.model_name: value" in capsys.readouterr().err
 
 
 def test_what_the_configuration_lacks_is_78(root, home, clock, receiver, capsys):

@@ -15,8 +15,8 @@ from carojournal.packed import iter_content
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carobatch.recheck import Refusals
     from carojournal.packed import Section
+    from carojournal.recheck import Refusals
 
 __all__ = ["Contents", "compare", "read_contents"]
 

@@ -11,17 +11,21 @@ Memory holds one segment and one batch, whatever is pending.
 from typing import TYPE_CHECKING
 
 from carobatch.batch import DAY_MS, Batch, batch_of, session_of
-from carobatch.recheck import refusals
+from carobatch.sections import control_of
 from carojournal.packed_streams import PackedStreams
 from carojournal.payload_pattern import parts_of
+from carojournal.recheck import refusals
 from carojournal.schema_registry import is_known_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from carojournal.reader import JournalReader
+    from carojournal.recheck import Refusals
     from carojournal.record import Record
     from carojournal.segment_file import SegmentInfo
+
+    Withhold = Callable[[tuple[bytes, int], Refusals], object]
 
 __all__ = ["PAYLOAD_BYTES_MAX", "batches", "is_sendable", "pending"]
 
@@ -45,10 +49,13 @@ def pending(
     sessions: frozenset[bytes] | None,
     *,
     opened: bool = False,
+    withhold: "Withhold" = lambda _identity, _refusals: None,
 ) -> "Iterator[Record]":
     """Yield the events to send, oldest segment first; those of open segments only if *opened*.
 
-    *accounted* are the runs of sequence numbers that receipts name, *sessions* the ids that may be sent (None: any).
+    *accounted* are the runs of sequence numbers that receipts name, *sessions* the ids that may be sent (None: any);
+    *withhold* is called with the (segment, seq) of each event that the allowlist refuses, and why.
+
     Raises JournalIOError.
     """
     streams = PackedStreams()
@@ -61,8 +68,12 @@ def pending(
                 if done and _holds(done, record.seq):
                     continue
                 record.parts = parts = parts_of(record.payload)  # Recognised is checked; others are looked at closely.
-                if parts is None and (b"frecord" in record.payload or refusals(record.payload)):
-                    continue
+                if parts is None:
+                    if b"frecord" in record.payload and control_of(record.payload):
+                        continue
+                    if bad := refusals(record.payload):
+                        withhold((record.segment, record.seq), bad)
+                        continue
                 if sessions is not None and (parts[2] if parts else session_of(record)) not in sessions:
                     continue
                 yield record

@@ -19,6 +19,7 @@ from carojournal.sent import unpacked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from carobatch.plan import Withhold
     from carobatch.sinks import Sink
 
 __all__ = ["preview", "request_object", "request_text"]
@@ -26,11 +27,18 @@ __all__ = ["preview", "request_object", "request_text"]
 Headers = list[tuple[str, str]]
 
 
-def preview(root: str, sink: "Sink", events_max: int, consent_ms: int) -> "Iterator[tuple[Request, Headers]]":
+def preview(
+    root: str,
+    sink: "Sink",
+    events_max: int,
+    consent_ms: int,
+    withhold: "Withhold" = lambda _identity, _refusals: None,
+) -> "Iterator[tuple[Request, Headers]]":
     """Yield the requests of an upload in their order, each with all headers that it is sent with.
 
     Open segments, which an upload would seal first, are included.
-    *consent_ms* 0 (nothing would be sent) looks at every event, as if all had been agreed to.  Raises JournalIOError.
+    *consent_ms* 0 (nothing would be sent) looks at every event, as if all had been agreed to.
+    *withhold* is called as in `plan.pending`.  Raises JournalIOError.
     """
     for asked in deletion.pending(root):
         request = deletion_request(sink, asked)
@@ -44,7 +52,7 @@ def preview(root: str, sink: "Sink", events_max: int, consent_ms: int) -> "Itera
         if fits and intent.sessions <= sessions and look_again(JournalReader(root), intent, sink).stands:
             yield intent.request, headers_sent(intent.request, tried)
             deliveries.add(done, [row[:2] for row in intent.value["identities"]])  # type: ignore[attr-defined]
-    records = plan.pending(JournalReader(root), consent_ms or None, done, sessions, opened=True)
+    records = plan.pending(JournalReader(root), consent_ms or None, done, sessions, opened=True, withhold=withhold)
     for batch in plan.batches(records, events_max):
         request = sink.render(batch)
         yield request, headers_sent(request, tried)

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 from carobatch.batch import DAY_MS, batch_of
 from carobatch.plan import is_sendable
 from carobatch.quarantine import FOLDER
-from carobatch.recheck import Refusals, refusals
 from carojournal.codec import dumps
 from carojournal.durable import write_file
 from carojournal.errors import JournalIOError
 from carojournal.packed_streams import PackedStreams
+from carojournal.recheck import Refusals, refusals
 from carojournal.record import event_time_ms
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from carobatch.recheck import Refusals, refusals
 from carojournal import payload_pattern
 from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
@@ -16,6 +15,7 @@ from carojournal.events import SCHEMA_HASH
 from carojournal.frame import FIRST_RECORD_OFFSET, RECORD_OVERHEAD_BYTES
 from carojournal.packed import Section, split_records
 from carojournal.packed_header import OTHER_WRITER, is_loss, is_writer
+from carojournal.recheck import Refusals, refusals
 from carojournal.rotation import WRITER
 from carojournal.scan import Scan, scan
 from carojournal.segment_file import read_header
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from carojournal.scan import Place
     from carojournal.segment_file import SegmentInfo
 
-__all__ = ["Sectioned", "counted", "gaps_of", "recheck_section", "runs_of", "section_of", "with_events"]
+__all__ = ["Sectioned", "control_of", "counted", "gaps_of", "recheck_section", "runs_of", "section_of", "with_events"]
 
 # A record is the journal's own if it has exactly these keys; anything else has to pass as an event, or is refused.
 _CONTROL_KEYS = {
@@ -57,7 +57,7 @@ def section_of(info: "SegmentInfo", data: bytes) -> Sectioned:
     sealed = False
     for position in payload_pattern.unrecognised(payloads):
         seq, payload = seqs[position], payloads[position]
-        if b"frecord" in payload and (control := _control(payload)):
+        if b"frecord" in payload and (control := control_of(payload)):
             sealed = sealed or _take(control, seq, data, _offset(places, payloads, position), losses)
             left_out.append(position)
         elif bad := refusals(payload):
@@ -160,7 +160,8 @@ def _has_disorder(found: "Scan") -> bool:
     return any(span.reason == "order" for span in found.spans)
 
 
-def _control(payload: bytes) -> dict[str, object] | None:
+def control_of(payload: bytes) -> dict[str, object] | None:
+    """Return the control record that *payload* is, None if it is none of the journal's own."""
     try:
         control = decode(payload)
     except MalformedCBOR:

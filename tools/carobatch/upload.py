@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from carobatch.outbox import Intent
     from carobatch.sinks import Sink
     from carobatch.verdicts import Verdict
+    from carojournal.recheck import Refusals
     from carojournal.record import Record
 
 __all__ = ["Job", "Outcome", "Upload"]
@@ -77,7 +78,10 @@ class Job:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run did; `kind` is done, more (batches_max), later, hold, failure or denied, `reason` says why."""
+    """What a run did; `kind` is done, more (batches_max), later, hold, failure or denied, `reason` says why.
+
+    `withheld` counts the events that the allowlist refuses today, `refused` the (event, field, reason) of them.
+    """
 
     kind: str = "done"
     reason: str = ""
@@ -92,6 +96,7 @@ class Outcome:
     reclaimed_bytes: int = 0
     retry_after_ms: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
 
 class _Stop(Exception):
@@ -114,6 +119,7 @@ class Upload:
         self._look_at = 0
         self._suspects: list[tuple[Batch, int]] = []
         self._sessions: frozenset[bytes] = frozenset()
+        self._named: set[tuple[bytes, int]] = set()  # Of an intent's events, which are met again, those withheld.
 
     def run(self) -> Outcome:
         """Send what is pending, as far as it goes, and reclaim.  Raises JournalIOError, OSError, ConfigError."""
@@ -143,13 +149,19 @@ class Upload:
         self._note()
         return outcome
 
-    def _pending(self) -> "Iterator[Record]":
-        return plan.pending(self._reader, self._consent_ms, self._done, self._sessions)
+    def _pending(self, withhold: "plan.Withhold" = lambda _identity, _refusals: None) -> "Iterator[Record]":
+        return plan.pending(self._reader, self._consent_ms, self._done, self._sessions, withhold=withhold)
 
     def _rendered(self) -> "Iterator[tuple[Batch, Request]]":
         """Yield what is pending, ready to be sent.  Runs beside the sending of the batch before, and sends nothing."""
-        for batch in plan.batches(self._pending(), self.job.events_max):
+        for batch in plan.batches(self._pending(self._withhold), self.job.events_max):
             yield batch, self.job.sink.render(batch)
+
+    def _withhold(self, identity: tuple[bytes, int], bad: "Refusals") -> None:
+        """Count an event that the allowlist refuses today."""
+        if identity not in self._named:
+            self.outcome.withheld += 1
+            self.outcome.refused.update(set(bad))
 
     def _stop(self, kind: str, reason: str, retry_after_ms: int = 0) -> None:
         self.outcome.kind, self.outcome.reason, self.outcome.retry_after_ms = kind, reason, retry_after_ms
@@ -186,7 +198,9 @@ class Upload:
         looked = look_again(JournalReader(self.job.root), intent, sink)
         if looked.refused:
             keep_refused(self.job.root, intent.batch, looked.refused)
-            self.outcome.withheld += len(looked.refused)
+            for segment, seq, bad in looked.refused:
+                self._withhold((segment, seq), bad)
+                self._named.add((segment, seq))
         if not looked.stands:
             self._outbox.discard(intent)
             return

@@ -16,9 +16,9 @@ from carobatch.bagit import check_bag
 from carobatch.bundle import MANIFEST, SIGNATURE
 from carobatch.contents import Contents, compare, read_contents
 from carobatch.manifest_read import parse_manifest
-from carobatch.recheck import Refusals
 from carobatch.source import open_bundle
 from carojournal.errors import DamagedData
+from carojournal.recheck import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

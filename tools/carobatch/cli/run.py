@@ -161,8 +161,9 @@ def _report(root: str, outcome: "Outcome | None", found: policy.Policy) -> int:
 
     code = 0
     if outcome is not None:
-        from carobatch.cli.upload import summary
+        from carobatch.cli.upload import say_withheld, summary
 
+        say_withheld(outcome.withheld, outcome.refused)
         line = summary(outcome)
         if line:
             print(line)

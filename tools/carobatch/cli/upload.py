@@ -4,6 +4,7 @@ import json as json_
 import os
 import random
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,9 @@ from carojournal.errors import ConfigError, ConsentError, UsageError
 if TYPE_CHECKING:
     from carobatch.target import Target
     from carobatch.upload import Outcome
+    from carojournal.recheck import Refusals
 
-__all__ = ["OPTIONS", "summary", "upload", "upload_once"]
+__all__ = ["OPTIONS", "say_withheld", "summary", "upload", "upload_once"]
 
 _WAIT_BASE_MS = 1_000  # With --wait somebody is waiting: full jitter over 2, 4, 8 ... seconds,
 _WAIT_CAP_MS = 300_000  # and at most five minutes.
@@ -70,6 +72,7 @@ def upload(
             _sleep(outcome.retry_after_ms, tries)
             tries += 1
             outcome = upload_once(root, read_target(settings), max_batches or 0, waited=True)
+    say_withheld(outcome.withheld, outcome.refused)
     if json:
         print(json_.dumps(_view(outcome)))
     elif outcome.kind in ("done", "more"):
@@ -142,8 +145,6 @@ def summary(outcome: "Outcome") -> str:
         parts.append(f"sent {count_text(outcome.events, 'event')} in {count_text(outcome.batches, 'batch', 'batches')}")
     if outcome.quarantined:
         parts.append(f"{count_text(outcome.quarantined, 'event')} refused by the receiver and kept in quarantine")
-    if outcome.withheld:
-        parts.append(f"{count_text(outcome.withheld, 'event')} no longer allowed, not sent and named in quarantine")
     if outcome.rejected:
         parts.append(f"{count_text(outcome.rejected, 'event')} rejected by the receiver")
     if outcome.reclaimed_files:
@@ -151,11 +152,27 @@ def summary(outcome: "Outcome") -> str:
     return ", ".join(parts)
 
 
+def say_withheld(events: int, refused: "Counter[tuple[str, str, str]]") -> None:
+    """Say on standard error, in one line, how many *events* were not sent because the allowlist refuses them, and why.
+
+    *refused* counts (event, field, reason), closed words all of them.
+    """
+    if events:
+        why = ", ".join(
+            f"{event}.{field}: {reason} ({count:,})" for (event, field, reason), count in sorted(refused.items())
+        )
+        say(f"{count_text(events, 'event')} withheld, not allowed any more: {why}", "carobatch")
+
+
 def _view(outcome: "Outcome") -> dict[str, object]:
     names = ("kind", "reason", "batches", "events", "quarantined", "withheld", "rejected", "requests", "deletions")
     return {name: getattr(outcome, name) for name in names} | {
         "reclaimed_bytes": outcome.reclaimed_bytes,
         "counts": dict(sorted(outcome.counts.items())),
+        "refused": [
+            {"event": event, "field": field, "reason": reason, "count": count}
+            for (event, field, reason), count in sorted(outcome.refused.items())
+        ],
     }
 
 
@@ -163,12 +180,21 @@ def _dry_run(root: str, target: "Target", found: policy.Policy, *, json: bool) -
     from carobatch.preview import preview, request_object, request_text
 
     consent_ms = found.consent_ms if found.mode == "on" else 0
-    count = 0
-    for request, headers in preview(root, target.sink, target.events_max, consent_ms) if is_made(root) else ():
+    count = withheld = 0
+    refused: Counter[tuple[str, str, str]] = Counter()
+
+    def withhold(_identity: tuple[bytes, int], bad: "Refusals") -> None:
+        nonlocal withheld
+        withheld += 1
+        refused.update(set(bad))
+
+    requests = preview(root, target.sink, target.events_max, consent_ms, withhold) if is_made(root) else ()
+    for request, headers in requests:
         print(json_.dumps(request_object(request, headers)) if json else request_text(request, headers) + "\n")
         count += 1
     if not consent_ms:
         say(f"this is a preview: nothing is sent, the mode is {found.mode} (set by {found.source})", "carobatch")
         say("what is recorded before a yes is never sent; this is what such events would look like", "carobatch")
+    say_withheld(withheld, refused)
     say(f"{count_text(count, 'request')}, none of them sent", "carobatch")
     return 0

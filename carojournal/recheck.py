@@ -1,4 +1,4 @@
-"""The allowlist once more, for payloads that are stored already: before packing, export and upload, and on import.
+"""The allowlist once more, for payloads that leave: before packing, every export and upload, and on import.
 
 `payload_pattern` answers for nearly every payload and `stored` for the others; on top comes L2, the tripwire of
 `patterns`, over every text that is no enum member.
