@@ -112,7 +112,7 @@ class Leaving:
     def dry_run(self):
         issue_session(self.root)
         sink = open_sink("caro-v1", "https://example.com/v1/events")
-        requests = list(preview(self.root, sink, 1_000, YES_MS))
+        requests = [request for request, _ in preview(self.root, sink, 1_000, YES_MS)]
         self._keep(requests)
         return sum(len(json.loads(gzip.decompress(one.body))["events"]) for one in requests), 1
 
