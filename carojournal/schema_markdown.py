@@ -27,7 +27,8 @@ Schema version {{version}}. Generated from `carojournal/events.py`; what is not 
   field it becomes `other` or `unknown` where the list has such a word, else the field is left out. Each refusal is
   counted by event, field and reason, without the value.
 * *Level* is the lowest collection level at which a field is kept: `minimal`, then `standard`, then `detailed`.
-* *Alias* is another name or word that callers may use. Aliases are never stored.
+* *Alias* is another name or word that callers may use. Aliases are never stored. Where one call gives a field under two
+  names, the one that stands last counts; one name twice is refused, on a command line and in a line of JSON.
 """
 
 _GRAMMARS = {

@@ -238,3 +238,23 @@ def test_a_bare_word_or_a_look_alike_is_no_model(name):
     found = check("command_generated", {"backend_used": "ollama", "inference_time_ms": 1, "model_name": name})
     assert "model_name" not in stored(found)
     assert found.refusals[0][1] == "model_name"
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "key", "wanted"),
+    [
+        ("session_end", {"session_duration_ms": 1, "duration_ms": 2}, "session_duration_ms", 2),
+        ("session_end", {"duration_ms": 2, "session_duration_ms": 1}, "session_duration_ms", 1),
+        ("session_end", {"duration_ms": 2, "session_duration_ms": None}, "session_duration_ms", 2),
+        ("session_start", {**START, "platform": {"os": "macos"}}, "os", "macos"),
+        ("session_start", {"platform": {"os": "macos"}, **START}, "os", "linux"),
+    ],
+)
+def test_of_two_names_of_a_field_the_last_one_counts(event, fields, key, wanted):
+    """As EVENTS.md says: to look for it would cost every append."""
+    assert stored(check(event, fields))[key] == wanted
+
+
+def test_two_names_of_a_field_of_which_the_last_is_bad_do_not_fall_back():
+    found = check("session_start", {**START, "platform": {"os": "jane"}})
+    assert isinstance(found, Refused) or stored(found)["os"] != "linux"
