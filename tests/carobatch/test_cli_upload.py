@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from forge import OLD_MODEL, WITH_OLD_MODEL, closed_path, event, segment_bytes, with_model
 from forgeries import issue_session
-from receivers import answers
+from receivers import answers, unpacked
 from uploads import YES_MS, carobatch, configure, fill, rows
 
 from carobatch.batch import Request
@@ -164,7 +164,7 @@ def test_what_an_earlier_release_recorded_and_this_one_refuses_is_counted_named_
     refused = {"event": "command_generated", "field": "model_name", "reason": "value", "count": 2}
     assert (found["withheld"], found["refused"], found["events"]) == (2, [refused], 0)
     assert len(list(JournalReader(root).records(events_only=True))) == 4  # The segment stays, with all that it holds.
-    sent = b"".join(one.body for one in receiver.requests)
+    sent = b"".join(unpacked(one.headers, one.body) for one in receiver.requests)
     assert OLD_MODEL not in shown.out + shown.err + told.out + told.err + again.out + again.err
     assert OLD_MODEL.encode() not in sent
 
@@ -196,6 +196,17 @@ def test_a_name_that_only_the_tripwire_knows_is_withheld_aloud(root, home, clock
     assert "1 event withheld" in capsys.readouterr().err
     assert carojournal(["export", "-o", "-"]) == 65
     assert "1 event left out: command_generated.model_name: value" in capsys.readouterr().err
+
+
+def test_a_lower_level_takes_nothing_back_of_what_is_pending(root, home, clock, receiver, capsys):
+    """As `docs/collected.md` says: a level decides what is recorded from then on."""
+    fill(root, clock, 1)
+    keep(root, [with_model("llama3:8b")])
+    configure(home, receiver.settings)
+    assert carojournal(["config", "set", "level", "minimal"]) == 0
+    assert carobatch(["upload"]) == 0
+    assert b"llama3:8b" in b"".join(unpacked(one.headers, one.body) for one in receiver.requests)
+    assert "It takes nothing back" in (Path(HERE) / "carojournal" / "docs" / "collected.md").read_text()
 
 
 def test_what_the_configuration_lacks_is_78(root, home, clock, receiver, capsys):
