@@ -95,6 +95,7 @@ class Leaving:
         return self._held(carobatch.cli.main(["compact", "--idle", "0"]))
 
     def bundle(self):
+        issue_session(self.root)
         return self._held(carobatch.cli.main(["export", "-o", str(self.out)]))
 
     def upload_caro_v1(self):

@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from carobatch.sections import runs_of
+from carobatch.sessions import session_in
 from carojournal.codec import dumps
 from carojournal.record import derive_event_ids
 
@@ -86,11 +87,7 @@ class Batch:
 
 def session_of(record: "Record") -> bytes:
     """Return the session id (16 bytes) of an event."""
-    if record.parts is not None:
-        return record.parts[2]
-    session = record.value["session_id"]
-    assert isinstance(session, bytes)
-    return session
+    return record.parts[2] if record.parts is not None else session_in(record.payload)
 
 
 def batch_of(records: "Sequence[Record]", day: int) -> Batch:

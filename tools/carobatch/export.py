@@ -1,7 +1,8 @@
 """Export: choose what of packed/ goes into a bundle, and write it.  Nothing at the source is changed or removed.
 
 A packed file that is wanted whole, and was checked under today's rules, goes as it is.  One that lies across --since or
---until, or was checked under older rules, is taken apart, filtered, checked and packed anew for this bundle.
+--until, that holds events of sessions that must not leave (`sessions`), or was checked under older rules, is taken
+apart, filtered, checked and packed anew for this bundle.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from carobatch import bundle, manifest
 from carobatch.ledger import Ledger
 from carobatch.sections import gaps_of, recheck_section, with_events
+from carobatch.sessions import Sessions
 from carojournal import packed
 from carojournal.codec import loads
 from carojournal.errors import DamagedData
@@ -50,12 +52,15 @@ def plan_export(
     window: Window = (None, None),
     signer: "Signer | None" = None,
     bad: "frozenset[str]" = frozenset(),
+    sessions: Sessions | None = None,
 ) -> Export | None:
     """Return the bundle of all events in *window* (since, until; UTC ms), or None if there is nothing to carry.
 
-    *journal* is the journal's pseudonym, *bad* are paths of packed files that turned out to be damaged.  The caller
-    holds batch.lock.  Raises DamagedData (ledger), JournalIOError, OSError.
+    *journal* is the journal's pseudonym, *bad* are paths of packed files that turned out to be damaged, *sessions* say
+    whose events are carried (default: anybody's), and count the others.  The caller holds batch.lock.  Raises
+    DamagedData (ledger), JournalIOError, OSError.
     """
+    sessions = sessions or Sessions(None)
     problems: list[tuple[str, str]] = []
     known = {bytes.fromhex(segment): "acknowledged" for segment in ledger.acks()}
     payloads: list[bundle.Payload] = []
@@ -65,7 +70,7 @@ def plan_export(
             known.update(dict.fromkeys(_segments(inventory.sections), "damaged"))
             continue
         try:
-            chosen = _choose(store, inventory, window)
+            chosen = _choose(store, inventory, window, sessions)
         except DamagedData as error:
             problems.append((error.path, error.reason))
             known.update(dict.fromkeys(_segments(inventory.sections), "damaged"))
@@ -122,12 +127,15 @@ def _place(row: Row, window: Window) -> int:
     return -1 if (since is not None and last < since) or (until is not None and first >= until) else 0
 
 
-def _choose(store: "PackedStore", inventory: "Inventory", window: Window) -> tuple[bundle.Payload, list[Row]] | None:
+def _choose(
+    store: "PackedStore", inventory: "Inventory", window: Window, sessions: Sessions
+) -> tuple[bundle.Payload, list[Row]] | None:
     """Return what of a packed file goes into the bundle, with its inventory rows; None if nothing does."""
     places = [_place(row, window) for row in inventory.sections]
     if all(place < 0 for place in places):
         return None
-    if all(place > 0 for place in places) and inventory.checked == store.rules:
+    is_whole = all(place > 0 for place in places) and inventory.checked == store.rules
+    if is_whole and all(map(sessions.owns, store.sections(inventory.path))):
         name = inventory.path.rpartition("/")[2].removesuffix(".zst")
         frame = lambda: packed.read_frame(inventory)  # noqa: E731 - one expression, called when its turn comes
         payload = bundle.Payload(name, inventory.content_bytes, inventory.content_sha256, inventory.frame_bytes, frame)
@@ -140,8 +148,9 @@ def _choose(store: "PackedStore", inventory: "Inventory", window: Window) -> tup
         if place >= 0:
             checked = recheck_section(section, inventory.path).section
             cut = checked if place else _within(checked, window, inventory.path)
-            if cut.header["events"] or place:
-                sections.append(cut)
+            ours = sessions.part_of(cut, inventory.path)
+            if ours.header["events"] or (place and ours is cut):
+                sections.append(ours)
     return _repacked(store, sections) if sections else None
 
 

@@ -120,6 +120,7 @@ def _bundle(
     from carobatch.export import plan_export
     from carobatch.ledger import Ledger
     from carobatch.media import parse_size, write_media
+    from carobatch.sessions import Sessions
     from carojournal.identity import open_identity
 
     part_bytes = parse_size(split) if split else 0
@@ -132,14 +133,16 @@ def _bundle(
     bad: frozenset[str] = frozenset()
     inside = is_folder(output)
     while True:
-        plan = plan_export(store, ledger, journal, window, signer, bad)
-        if plan is None:
-            say("nothing to export", "carobatch")
-            return DAMAGED if bad or was_damaged else 0
-        path = os.path.join(output, plan.name + bundle.SUFFIX) if inside else output
-        path += ".age" if keys and not path.endswith(".age") else ""
-        _remove_abandoned(path, plan.name if inside else "")
+        sessions = Sessions.of(root)
         try:
+            plan = plan_export(store, ledger, journal, window, signer, bad, sessions)
+            if plan is None:
+                _say_withheld(sessions.withheld)
+                say("nothing to export", "carobatch")
+                return DAMAGED if bad or was_damaged else 0
+            path = os.path.join(output, plan.name + bundle.SUFFIX) if inside else output
+            path += ".age" if keys and not path.endswith(".age") else ""
+            _remove_abandoned(path, plan.name if inside else "")
             paths, size = write_media(
                 plan.chunks(),
                 path,
@@ -168,8 +171,15 @@ def _bundle(
     for written in paths:
         print(written)
     say(f"{count_text(plan.events, 'event')} in {bytes_text(size)}; nothing was removed here", "carobatch")
+    _say_withheld(sessions.withheld)
     say_problems([problem for problem in plan.problems if problem not in done.problems])
     return DAMAGED if bad or plan.problems or was_damaged else 0
+
+
+def _say_withheld(events: int) -> None:
+    if events:
+        why = "their session is none that this journal has issued, or its deletion was asked for"
+        say(f"{count_text(events, 'event')} left out: {why}", "carobatch")
 
 
 def _remove_abandoned(path: str, name: str) -> None:
