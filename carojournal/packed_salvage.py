@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from carojournal import zstd
 from carojournal.codec import iter_items
 from carojournal.errors import DamagedData, MalformedCBOR
-from carojournal.held import INVENTORY_HEAD_BYTES
+from carojournal.held import INVENTORY_BYTES_MAX, INVENTORY_HEAD_BYTES
 from carojournal.packed import CONTENT_BYTES_MAX, Inventory, Section, first_header, iter_content
 from carojournal.packed_header import HEADER_BYTES_MAX, is_of_frame, misfit
 from carojournal.parity import mend
@@ -65,9 +65,10 @@ def _mended(data: bytes) -> bytes:
     """Return the frame as it was written, empty where what is left of the inventory does not prove it."""
     start = 8 + int.from_bytes(data[4:8], "little")
     items: list[object] = []
+    front = data[8 + INVENTORY_HEAD_BYTES : min(start, INVENTORY_BYTES_MAX)]  # Its sizes bound what mending may need.
     with contextlib.suppress(MalformedCBOR):
-        items.extend(item for _, _, item in islice(iter_items(data[8 + INVENTORY_HEAD_BYTES : start]), 4))
-    if items[0::2] != ["frame", "parity"] or not is_of_frame(items[1], items[3]):
+        items.extend(item for _, _, item in islice(iter_items(front), 4))
+    if len(items) < 4 or items[0::2] != ["frame", "parity"] or not is_of_frame(items[1], items[3]):
         return b""
     sizes: dict[str, Any] = items[1]  # type: ignore[assignment]
     frame = mend(data[start:], sizes["bytes"], items[3])  # type: ignore[arg-type]

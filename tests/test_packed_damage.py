@@ -153,6 +153,9 @@ def test_a_run_from_the_inventory_into_the_frame_costs_nothing_either(path, whol
     assert read(path) == expected
     put(path, whole[:150] + bytes(20) + whole[170:-30] + bytes(10) + whole[-20:])  # But not where one is the parity.
     assert read(path) == ({}, False)
+    for at in range(8, 300):  # Whatever is left of it, nothing but damage comes of it.
+        put(path, whole[:at] + b"\xff" * 9 + whole[at + 9 : -1])
+        assert read(path) in (({}, False), expected)
 
 
 def test_beyond_that_what_holds_is_read_and_nothing_else(path, whole):
