@@ -29,7 +29,7 @@ REASONS = {
     "seal": "the seal's count, length or SHA-256 does not hold",
     "after_seal": "records follow the seal",
     "inventory": "the inventory of a packed file does not list what its sections are",
-    "head": "damaged bytes before a packed file's inventory: nothing is lost, and `carobatch compact` mends the file",
+    "head": "damaged bytes before a packed file's inventory, which cost nothing: `carobatch compact` mends the file",
     "mended": "damaged bytes that parity puts right: nothing is lost, and `carobatch compact` mends the file",
 }
 

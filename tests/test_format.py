@@ -8,7 +8,7 @@ import re
 import cbor2
 import pytest
 
-from carojournal import Journal, drops, events, frame, lanes
+from carojournal import Journal, drops, events, frame, lanes, packed_header, policy, snapshot
 from carojournal.frame import decode_record
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -145,3 +145,29 @@ def test_the_limits_in_the_document_are_the_codes():
     assert lanes.SEGMENT_AGE_MS_MAX == 6 * 3_600_000
     assert "| age of a segment | 6 hours," in text
     assert frame.LABEL.hex().upper() in text.replace(" ", "")
+
+
+def section(number):
+    with open(os.path.join(PACKAGE, "carojournal", "FORMAT.md"), encoding="utf-8") as file:
+        text = file.read()
+    return text[text.index(f"## {number}") :].partition("\n## ")[0]
+
+
+def test_the_document_names_every_reason_of_a_drop():
+    listed = section("7.").partition("for each reason of a drop: ")[2].partition(".")[0]
+    assert re.findall("`([a-z_]+)`", listed) == list(drops.DROP_REASONS)
+
+
+def test_the_document_names_every_program_that_a_section_may_name():
+    assert re.findall("`([a-z]+)/V`", section("8.")) == list(packed_header._PROGRAMS)
+    assert f"else it is `{packed_header.OTHER_WRITER}`" in section("8.")
+    assert packed_header.is_writer(packed_header.OTHER_WRITER)
+
+
+def test_the_document_has_the_lines_of_the_snapshot():
+    text = section("5.").partition("### 5.5")[2]
+    listed = re.findall("^([a-z_-]+) [a-z1<]", text.partition("```\n")[2].partition("```")[0], re.MULTILINE)
+    made = snapshot.encode_snapshot(policy.default_policy("beta"), "- -").decode().splitlines()
+    assert listed == [line.partition(" ")[0] for line in made]
+    assert f"prompt {policy.PROMPT_VERSION} " in text
+    assert f"the cap {policy.CAP_BYTES_DEFAULT:,}, consent 0" in text
