@@ -16,7 +16,18 @@ from carojournal.identity import IDENTITY
 from carojournal.locks import BATCH_LOCK
 from carojournal.migrate_ledger import LEDGER
 
-__all__ = ["ORDER", "Removal", "holds_ours", "is_empty", "is_ours", "listed", "not_ours", "remove_folders", "survey"]
+__all__ = [
+    "ORDER",
+    "Removal",
+    "holds_ours",
+    "is_empty",
+    "is_lock",
+    "is_ours",
+    "listed",
+    "not_ours",
+    "remove_folders",
+    "survey",
+]
 
 ORDER = ("outbox", "lanes", "segments", "packed", "quarantine", "", "receipts", "sent")  # "": files in the root.
 _DISCARDS = "discards"  # How far carobatch has told what the counters say: without them it means nothing.
@@ -66,7 +77,7 @@ def listed(root: str, folder: str) -> tuple[list[str], list[OSError]]:
         return [], [error]
     for name in names:
         path = os.path.join(place, name)
-        if not is_ours(name, folder) and not _is_lock(name, folder):
+        if not is_ours(name, folder) and not is_lock(name, folder):
             continue
         try:
             mode = os.lstat(path).st_mode
@@ -75,12 +86,13 @@ def listed(root: str, folder: str) -> tuple[list[str], list[OSError]]:
         except OSError as error:
             problems.append(error)
             continue
-        if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and _is_lock(name, folder)):
+        if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and is_lock(name, folder)):
             found.append(path)
     return found, problems
 
 
-def _is_lock(name: str, folder: str) -> bool:
+def is_lock(name: str, folder: str) -> bool:
+    """Tell whether a file of this name in *folder* is a lane's lock."""
     return folder == "lanes" and re.fullmatch(r"\d+\.lock", name, re.ASCII) is not None
 
 
@@ -89,7 +101,7 @@ def holds_ours(root: str, folder: str) -> bool:
     place = os.path.join(root, folder)
     try:
         if stat.S_ISDIR(os.lstat(place).st_mode):
-            return any(is_ours(name, folder) or _is_lock(name, folder) for name in os.listdir(place))
+            return any(is_ours(name, folder) or is_lock(name, folder) for name in os.listdir(place))
     except FileNotFoundError:
         return False
     except OSError:
@@ -181,4 +193,4 @@ def not_ours(root: str) -> int:
 
 
 def _is_kept(name: str, folder: str) -> bool:
-    return _is_lock(name, folder) if folder else name in _KEPT
+    return is_lock(name, folder) if folder else name in _KEPT

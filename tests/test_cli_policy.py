@@ -366,5 +366,5 @@ def test_the_verbs_as_programs(home, admin):
     assert call("on", "--yes") == (0, "on: events are kept and sent\n", 0)
     assert call("config", "get", "enabled") == (0, "true\n", 0)
     assert call("config", "set", "level", "all") == (64, "", 1)
-    assert call("off") == (0, "off: nothing is kept from now on\n", 0)
+    assert call("off") == (0, "off: nothing is kept from now on; hosts that are running notice within a second\n", 0)
     assert call("config", "get", "enabled") == (0, "false\n", 0)

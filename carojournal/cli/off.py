@@ -15,12 +15,12 @@ __all__ = ["off"]
 
 
 def off() -> int:
-    """Keep nothing from now on.
+    """Keep nothing from now on; hosts that are running notice within a second.
 
     A yes that was given before is taken back.  What was kept stays until 'carojournal clear'.
     """
     settings = load_for(os.environ)
     if not is_chosen("off", settings):
         choose("off", settings, time.time_ns())
-    print("off: nothing is kept from now on")
+    print("off: nothing is kept from now on; hosts that are running notice within a second")
     return 0
