@@ -23,7 +23,7 @@ from carobatch.wire import headers_sent
 from carojournal import JournalReader, grammars
 from carojournal.cli import main as carojournal
 from carojournal.patterns import scan
-from carojournal.sent import unpacked
+from carojournal.sent import unpacked as plain
 
 HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -267,7 +267,7 @@ class Socket:
                     size = int(re.search(rb"\r\nContent-Length: (\d+)\r\n", head)[1])
                     self.received.append((head, stream.read(size)))
                     results = dict.fromkeys(
-                        re.findall(r'"uuid":"([^"]+)"', unpacked(self.received[-1][1]).decode()), "ok"
+                        re.findall(r'"uuid":"([^"]+)"', plain(self.received[-1][1]).decode()), "ok"
                     )
                     body = json.dumps({"results": results, "status": 1}).encode() if results else b""
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
@@ -315,7 +315,7 @@ def test_a_dry_run_shows_every_byte_that_a_socket_receives(root, home, clock, ra
         number, time = "<number of the try>", "<time of the try>"
         pattern = re.escape(wanted).replace(re.escape(number), "1").replace(re.escape(time), r"20[-0-9T:.]{21}Z")
         assert re.fullmatch(pattern, head.decode())
-        assert "\n".join([f"POST {one['url']}", *lines, "", unpacked(body).decode()]) in texts
+        assert "\n".join([f"POST {one['url']}", *lines, "", plain(body).decode()]) in texts
 
 
 @pytest.mark.parametrize(
