@@ -266,9 +266,7 @@ class Socket:
                 while head := b"".join(iter(stream.readline, b"\r\n")):
                     size = int(re.search(rb"\r\nContent-Length: (\d+)\r\n", head)[1])
                     self.received.append((head, stream.read(size)))
-                    results = dict.fromkeys(
-                        re.findall(r'"uuid":"([^"]+)"', plain(self.received[-1][1]).decode()), "ok"
-                    )
+                    results = dict.fromkeys(re.findall(r'"uuid":"([^"]+)"', plain(self.received[-1][1]).decode()), "ok")
                     body = json.dumps({"results": results, "status": 1}).encode() if results else b""
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
