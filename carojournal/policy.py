@@ -59,7 +59,7 @@ CAP_BYTES_DEFAULT = 10_000_000  # `offline_spool_max_mb = 10` of caro's document
 CONFIG_BYTES_MAX = 1_000_000  # A config file is a few kilobytes; a larger one is not read at start-up, which means off.
 SNAPSHOT = "policy"
 IDENTITY = "journal"
-IDENTITY_BYTES_MAX = 4_000_000  # 60 bytes a day: a file that large is not ours.
+IDENTITY_BYTES_MAX = 4_000_000  # some hundred bytes a day: a file that large is not ours.
 PROMPT_VERSION = 1  # Of `consent_text.PROMPT`; here because a snapshot must not outlive the text that was agreed to.
 
 SEGMENT_BYTES_MIN = 16_384  # Below that headers weigh more than events.
