@@ -209,7 +209,9 @@ class World:
         """Let the user delete everything that is kept."""
         from carojournal.clear import clear
 
-        found = clear(self.root, self.now_ms, remove_root=remove_root, random=self.random.randbytes)
+        found = clear(
+            self.root, self.now_ms, remove_root=remove_root, random=self.random.randbytes, sleep=lambda _: None
+        )
         assert not remove_root or not os.path.lexists(self.root), found
         self.known.cleared |= set(self.known.events)
         self.known.blurred = False
