@@ -246,6 +246,14 @@ def test_sent_lists_and_prints_and_checks(root, home, clock, receiver, capsys):
     assert carojournal(["sent", "ffff" * 16]) == 69
 
 
+def _head(stream):
+    """Return the lines of a request before the empty one; nothing at the end of the connection."""
+    lines = []
+    while (text := stream.readline()) not in (b"", b"\r\n"):
+        lines.append(text)
+    return b"".join(lines)
+
+
 class Socket:
     """A server that keeps what comes in, byte for byte, and answers each request with 200."""
 
@@ -263,7 +271,7 @@ class Socket:
             except OSError:
                 return
             with connection, connection.makefile("rb") as stream:
-                while head := b"".join(iter(stream.readline, b"\r\n")):
+                while head := _head(stream):
                     size = int(re.search(rb"\r\nContent-Length: (\d+)\r\n", head)[1])
                     self.received.append((head, stream.read(size)))
                     results = dict.fromkeys(re.findall(r'"uuid":"([^"]+)"', plain(self.received[-1][1]).decode()), "ok")
