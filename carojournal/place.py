@@ -75,9 +75,10 @@ def check_beginning(root: str) -> None:
     try:
         has_journal(root)
     except JournalUnavailable:
-        taken = sorted(_NAMES.intersection(os.listdir(root)))
-        if taken:
-            raise JournalUnavailable(f"{root} is not a journal, and has a file {taken[0]!r}") from None
+        for name in sorted(_NAMES.intersection(os.listdir(root))):
+            path = os.path.join(root, name)
+            if not is_folder(path) or os.listdir(path):
+                raise JournalUnavailable(f"{root} is not a journal, and has a {name!r} that is none of ours") from None
 
 
 def _has_segments(root: str) -> bool:

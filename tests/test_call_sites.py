@@ -155,15 +155,17 @@ def callers_in(tree):
 CHECKS = {
     "salvage": "carojournal.salvage.check_payload",
     "salvage_as_ndjson": "carojournal.salvage.check_payload",
-    "export": "carojournal.export.check_payload",
-    "plain": "carojournal.export.check_payload",
+    "export": "carojournal.export.refusals",
+    "plain": "carojournal.export.refusals",
     "compact": "carobatch.sections.refusals",
     "bundle": "carobatch.sections.refusals",
     **dict.fromkeys(
         ("upload_caro_v1", "upload_caro_array", "upload_posthog", "upload_otlp", "dry_run"), "carobatch.plan.refusals"
     ),
 }
-NOTHING_WRONG = dict.fromkeys(("carobatch.sections.refusals", "carobatch.plan.refusals"), ())
+NOTHING_WRONG = dict.fromkeys(
+    ("carobatch.sections.refusals", "carobatch.plan.refusals", "carojournal.export.refusals"), ()
+)
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_nothing_that_has_a_name_of_ours_is_taken_over(place, name, capsys):
     place.chmod(0o700)
     (place / name).write_text("Dear diary")
     assert carojournal([*APPEND]) == 69
-    assert f"{place} is not a journal, and has a file" in capsys.readouterr().err
+    assert f"{place} is not a journal, and has a " in capsys.readouterr().err
     with Journal.open() as journal:
         assert not journal.record("session_end", session_duration_ms=1)
         assert journal.stats["reasons"] == {"drop unsafe_root": 1}
