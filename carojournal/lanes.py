@@ -263,6 +263,7 @@ class Lane:
         if named:
             self._segment, self._created_us, self._consent_ms = named
             seq = self._last_seq(self._size)
+        header = None
         if seq is None and (header := carojournal.rotation.read_header(os.pread(self._descriptor, _TAIL_BYTES, 0))):
             # The lock file is damaged, or somebody put another segment here.
             self._segment, self._created_us, self._consent_ms = header
@@ -270,7 +271,7 @@ class Lane:
             if seq is not None:
                 carojournal.rotation.name_segment(self)
         if seq is None:
-            carojournal.rotation.set_aside(self, named, now_ms)
+            carojournal.rotation.set_aside(self, header, named, now_ms)
             return
         self._set_span()
         self._seq = seq + 1

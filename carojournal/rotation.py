@@ -176,16 +176,26 @@ def close_segment(lane: lanes.Lane, *, damaged: bool = False) -> None:
     lane._previous = previous
 
 
-def set_aside(lane: lanes.Lane, named: "tuple[bytes, int, int] | None", now_ms: int) -> None:
+def set_aside(
+    lane: lanes.Lane,
+    header: "tuple[bytes, int, int] | None",
+    named: "tuple[bytes, int, int] | None",
+    now_ms: int,
+) -> None:
     """Close the segment of *lane*, whose tail is bad, under the uuid that readers find in it.
 
-    *named* is what the lock file says.  Where no record and no header bears it out, this is not that segment, which was
+    *header* is what a good header says, *named* what the lock file says.  Where they agree, as a writer that died
+    leaves it, that is it.  Where no record and no header bears the lock file out, this is not that segment, which was
     closed before, but the beginning of the next: it gets a uuid of its own, or it would pass for the other one.  What
     the lock file names is then still what the lane had before.
     """
-    with carojournal._loading:
-        from carojournal.segment_file import identify, read_all
-    segment, created_us = identify(read_all(lane._descriptor), named[:2] if named else None, now_ms)
+    segment: bytes | None
+    if header and named and header[0] == named[0]:
+        segment, created_us = header[:2]
+    else:
+        with carojournal._loading:  # Readers know how; their modules cost a host 50 ms.
+            from carojournal.segment_file import identify, read_all
+        segment, created_us = identify(read_all(lane._descriptor), named[:2] if named else None, now_ms)
     lane._segment, lane._created_us = segment or lane._random(16), created_us
     close_segment(lane, damaged=True)
     if segment is None:

@@ -135,6 +135,24 @@ def test_a_first_event_imports_the_hot_path_and_nothing_else(tmp_path):
     assert set(fresh(code, str(tmp_path / "root"))) - HOT_STDLIB - built_in == HOT
 
 
+def test_an_event_behind_a_torn_one_imports_nothing_of_the_readers(tmp_path):
+    """A host that comes after one that died must not wait for what readers need."""
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "from carojournal import Journal\n"
+        "journal = Journal.open(sys.argv[1], admin='/nonexistent')\n"
+        "assert journal.record('session_start', caro_version='1.1.0', os='linux')\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    root = tmp_path / "root"
+    fresh(code, str(root))
+    with open(root / "lanes" / "0.seg", "ab") as file:
+        file.write(b"\x84\x1a\0")
+    found = set(fresh(code, str(root)))
+    assert [path.name[-1] for path in (root / "segments").iterdir()] == ["~"]
+    assert found - HOT_STDLIB - {"zlib"} <= HOT | FIRST_EVER | {"carojournal.cbordecode"}
+
+
 def test_a_disabled_journal_imports_no_more(tmp_path):
     code = (
         "import sys; before = set(sys.modules)\n"
