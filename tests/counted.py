@@ -26,10 +26,15 @@ def instructions(folder, words, environ=None, cwd=None, input=None):  # noqa: A0
         return int([line for line in file if line.startswith(("summary:", "totals:"))][-1].split()[1])
 
 
-def interrupted(function, nth, path):
-    """Call *function*; raise KeyboardInterrupt before the *nth* line of the file *path* that it runs.
+def _give_up():
+    raise KeyboardInterrupt
 
-    Returns whether it runs so many.  Signals come between other instructions than lines do: a `with` may stay locked.
+
+def interrupted(function, nth, path, handler=_give_up):
+    """Call *function*; call *handler* before the *nth* line that it runs of the file *path*, or of those below it.
+
+    The usual one raises KeyboardInterrupt.  Returns whether it runs so many lines.  Signals come between other
+    instructions than lines do: a `with` may stay locked.
     """
     left = nth
 
@@ -38,15 +43,15 @@ def interrupted(function, nth, path):
         if event == "line":
             left -= 1
             if left == 0:
-                raise KeyboardInterrupt
+                handler()
         return line
 
     before = sys.gettrace()
-    sys.settrace(lambda frame, _event, _argument: line if frame.f_code.co_filename == path else None)
+    sys.settrace(lambda frame, _event, _argument: line if frame.f_code.co_filename.startswith(path) else None)
     try:
         function()
     except KeyboardInterrupt:
-        return True
+        assert left == 0, "somebody else's"
     finally:
         sys.settrace(before)
-    return False
+    return left <= 0

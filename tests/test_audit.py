@@ -6,6 +6,7 @@ import json
 import tarfile
 
 import pytest
+from audit_samples import EVENT, SECRET, SEGMENT
 
 from carojournal import Journal, codec, frame, zstd
 from carojournal.audit import audit_paths
@@ -13,17 +14,6 @@ from carojournal.audit_sources import is_own_name, members
 from carojournal.cli.audit import audit
 from carojournal.packed_write import with_checksum
 from carojournal.parity import parity_of
-
-SECRET = "jane.doe@example.com"
-SEGMENT = bytes.fromhex("8c3f2e1a5b6d4c7e9f80a1b2c3d4e5f6")
-EVENT = {
-    "event": "session_start",
-    "caro_version": "1.1.0",
-    "os": "linux",
-    "timestamp": 1_770_000_000_000,
-    "run_id": bytes(range(16)),
-    "session_id": bytes(range(16, 32)),
-}
 
 
 def segment(*payloads):

@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 
 import pytest
+from audit_samples import EVENT, SECRET, SEGMENT
 
 from carobatch import verdicts
 from carobatch.http import KINDS, Failure, Reply
@@ -16,19 +17,9 @@ from carojournal.audit import audit_paths
 from carojournal.audit_own import is_own_text
 from carojournal.sent import encode_map
 
-SECRET = "jane.doe@example.com"
-SEGMENT = bytes.fromhex("8c3f2e1a5b6d4c7e9f80a1b2c3d4e5f6")
 BATCH = hashlib.sha256(b"batch").digest()
 KEY = "phc_AbCd0123456789xyzABCDEFGHIJ"
 URL = "https://192.0.2.1:8443/v1/events"
-EVENT = {
-    "event": "session_start",
-    "caro_version": "1.1.0",
-    "os": "linux",
-    "timestamp": 1_770_000_000_000,
-    "run_id": bytes(range(16)),
-    "session_id": bytes(range(16, 32)),
-}
 
 
 def target(sink="posthog", url=URL, key=KEY):

@@ -2,9 +2,9 @@
 
 import gc
 import os
-import sys
 
 import pytest
+from counted import interrupted
 
 import carojournal
 from carojournal import Journal, JournalReader, drops
@@ -12,27 +12,6 @@ from carojournal.recovery import verify
 
 PACKAGE = os.path.dirname(carojournal.__file__)
 END = {"session_duration_ms": 1}
-
-
-def interrupted(function, nth, handler):
-    """Call *function*; call *handler* before the *nth* line of the package that it runs; tell whether there is one."""
-    left = nth
-
-    def line(_frame, event, _argument):
-        nonlocal left
-        if event == "line":
-            left -= 1
-            if left == 0:
-                handler()
-        return line
-
-    before = sys.gettrace()
-    sys.settrace(lambda frame, _event, _argument: line if frame.f_code.co_filename.startswith(PACKAGE) else None)
-    try:
-        function()
-    finally:
-        sys.settrace(before)
-    return left <= 0
 
 
 def opened(root, clock):
@@ -56,7 +35,7 @@ def once(root, clock, nth, before, act):
         told += [journal.record("session_end", **END) for _ in range(before)]
         inner = []
         came = interrupted(
-            lambda: told.append(act(journal)), nth, lambda: inner.append(journal.record("session_end", **END))
+            lambda: told.append(act(journal)), nth, PACKAGE, lambda: inner.append(journal.record("session_end", **END))
         )
         told.append(journal.record("session_end", **END))
         assert told == [True] * len(told)
@@ -92,7 +71,7 @@ def test_a_journal_that_is_closed_in_the_middle_of_an_event_loses_nothing(tmp_pa
         root = str(tmp_path / str(nth))
         with opened(root, clock) as journal:
             told = [journal.record("session_end", **END) for _ in range(2)]
-            came = interrupted(lambda: told.append(journal.record("session_end", **END)), nth, journal.close)  # noqa: B023
+            came = interrupted(lambda: told.append(journal.record("session_end", **END)), nth, PACKAGE, journal.close)  # noqa: B023
         assert told.count(True) == sum(1 for _ in JournalReader(root).records(events_only=True))
         assert verify(root).exit_code == 0
     assert nth > 20
