@@ -61,6 +61,7 @@ REQUESTS = "deletion-requests"
 # Wire formats without a call to delete: a request waits until the user confirms that somebody has done it by hand.
 BY_HAND = frozenset(("posthog", "otlp"))
 REQUESTS_BYTES_MAX = 8_000_000  # 100 bytes a session: 200 years of days.
+_TIMING = "state.json"  # In sent/: when to look again; an upload that found nothing to send writes it as well.
 _TRACES = ("sent", "receipts", "outbox")  # Folders that tell of uploads; receipts of bundles lie among them.
 
 
@@ -143,7 +144,7 @@ def was_sent(root: str, identity: Identity | None) -> bool:
 def _has_traces(root: str) -> bool:
     for folder in _TRACES:
         with contextlib.suppress(OSError), os.scandir(os.path.join(root, folder)) as entries:
-            names = [entry.name for entry in entries if not entry.name.endswith(".tmp")]
+            names = [entry.name for entry in entries if entry.name != _TIMING and not entry.name.endswith(".tmp")]
             if any(folder != "receipts" or is_upload(name) for name in names):
                 return True
     return False

@@ -196,6 +196,22 @@ def test_a_clear_takes_nothing_from_what_a_request_knows_of_its_receiver(root, h
     assert [one.receiver.url for one in deletion.pending(root)] == [before.url]
 
 
+def test_an_upload_that_found_nothing_to_send_has_sent_nothing(root, home, clock, capsys):
+    """The event was recorded before the user agreed."""
+    fill(root, clock, consent_ms=0)
+    with Receiver() as receiver:
+        sent_to(home, receiver.url)
+        assert receiver.requests == []
+        assert os.listdir(f"{root}/sent") == ["state.json"]
+        capsys.readouterr()
+        assert carojournal(["delete-remote", "--yes"]) == 0
+        assert "Nothing was sent" in capsys.readouterr().out
+        assert carobatch(["run"]) == 0
+        assert receiver.requests == []
+    assert carojournal(["clear", "--force"]) == 0
+    assert "sent earlier" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("folded", [False, True])
 def test_of_what_an_older_version_sent_receipts_tell_the_receiver(root, home, clock, folded):
     """It noted the day alone; without receipts it is whoever is configured."""
