@@ -84,7 +84,7 @@ KNOWN_KEYS = frozenset(
 _DROPS_WORDS = {*drops.DROP_REASONS, *refusal.REASONS, *KNOWN_KEYS, redact.UNKNOWN}
 
 _OWN_BYTES = {
-    **dict.fromkeys(("session_id", "run_id", "segment"), 16),
+    **dict.fromkeys(("session_id", "run_id", "segment", "sessions"), 16),
     **dict.fromkeys(("sha256", "schema", "checked", "batch"), 32),
     "crc": 4,
 }

@@ -9,7 +9,8 @@
     inventory  crc: CRC-32 (4 bytes) of what follows it in the map; version; sections: of each section its header's
                segment, created, lane, consent, previous, schema, first_seq, last_seq, events, runs, gaps, losses, and
                size; bytes (of the segment's file), carried (losses and gaps, summed by reason),
-               sha256 (of header and events), types (event -> count), times ([first, last] ms, null without events);
+               sha256 (of header and events), types (event -> count), times ([first, last] ms, null without events),
+               sessions (ids of the events, null: more than SESSIONS_MAX);
                content: {bytes, sha256}; frame: {bytes, sha256} of the zstd frame; checked: 32 bytes, see
                `packed_write.rules_hash`; parity: {block, crcs, even, odd} of the zstd frame, see `parity`
 

@@ -16,6 +16,7 @@ No text in it is free: a header leaves with a bundle, and what a segment's own r
 schema.  Every reason is one of REASONS.
 """
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from carojournal.kinds import is_version
@@ -32,6 +33,7 @@ __all__ = [
     "NOT_KNOWN",
     "OTHER_WRITER",
     "SECTION_BYTES_MAX",
+    "SESSIONS_MAX",
     "VERSION",
     "inventory_misfit",
     "is_emptied",
@@ -47,6 +49,7 @@ SECTION_BYTES_MAX = 4_194_304  # A segment has at most 1 MiB (`spool`), and pack
 HEADER_BYTES_MAX = 1_048_576
 SECTIONS_MAX = 16_384  # Of an inventory, at 64 bytes and more each; ours have at most 256.
 LOSSES_MAX = 16_384  # A loss record takes 100 bytes and more: a segment cannot hold more of them.
+SESSIONS_MAX = 16  # That a row lists. A segment has one, and one more for every `delete-remote` of its day.
 RUNS_MAX = 16_384  # More than the records that a segment can hold.
 OTHER_WRITER = "other/0.0"
 NOT_KNOWN = bytes(32)  # The source's SHA-256 in a section whose events were given up (`carobatch` says why).
@@ -102,6 +105,16 @@ def _is_previous(value: object) -> bool:
     if type(value) is not list or len(value) != 3:
         return False
     return _IS_UUID(value[0]) and all(part is None or _is_uint(part) for part in value[1:])
+
+
+def _are_sessions(value: object) -> bool:
+    if value is None:
+        return True
+    return type(value) is list and len(value) <= SESSIONS_MAX and all(map(_IS_UUID, value)) and _ascends(value)
+
+
+def _ascends(values: "Sequence[bytes]") -> bool:
+    return all(before < after for before, after in pairwise(values))
 
 
 def _is_runs(value: object) -> bool:
@@ -173,6 +186,7 @@ _ROW: "dict[str, Callable[[object], bool]]" = {
     "sha256": _IS_HASH,
     "types": lambda value: type(value) is dict and all(map(_is_word, value)) and all(map(_is_uint, value.values())),
     "times": lambda value: value is None or (type(value) is list and len(value) == 2 and all(map(_is_uint, value))),
+    "sessions": _are_sessions,
 }
 _SIZES: "dict[str, Callable[[object], bool]]" = {"bytes": _is_uint, "sha256": _IS_HASH}
 _INVENTORY: "dict[str, Callable[[object], bool]]" = {

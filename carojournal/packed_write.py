@@ -14,7 +14,7 @@ from carojournal.events import SCHEMA_HASH
 from carojournal.held import INVENTORY_HEAD_BYTES
 from carojournal.own_events import ALL_EVENTS
 from carojournal.packed import INVENTORY_BYTES_MAX
-from carojournal.packed_header import VERSION, lost_rows
+from carojournal.packed_header import SESSIONS_MAX, VERSION, lost_rows
 from carojournal.parity import parity_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from carojournal.packed import Section
 
-__all__ = ["encode_packed", "rules_hash", "with_checksum"]
+__all__ = ["encode_packed", "rules_hash", "sessions_in", "with_checksum"]
 
 _HEADER_KEYS = (
     *("segment", "created", "lane", "consent", "previous", "schema"),
@@ -36,6 +36,7 @@ _RULES = (
     *("recheck", "refusal", "shape", "stored"),
 )
 _TIME = re.compile(rb"itimestamp\x1b(.{8})", re.DOTALL)
+_SESSION = re.compile(rb"jsession_idP(.{16})", re.DOTALL)
 
 
 def rules_hash() -> bytes:
@@ -50,6 +51,11 @@ def rules_hash() -> bytes:
         with open(f"{package}/{name}", "rb") as file:
             digest.update(name.encode() + b"\0" + hashlib.sha256(file.read()).digest())
     return digest.digest()
+
+
+def sessions_in(body: bytes) -> set[bytes]:
+    """Return the session ids (16 bytes) in the bytes of checked events."""
+    return set(_SESSION.findall(body))
 
 
 def _carried(losses: "Sequence[dict[str, object]]", gaps: "Sequence[dict[str, object]]") -> list[dict[str, object]]:
@@ -114,6 +120,7 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
     source: dict[str, object] = header["source"]  # type: ignore[assignment]
     times = _TIME.findall(body)
     types = _types(body, int(header["events"]))  # type: ignore[call-overload]
+    sessions = sorted(sessions_in(body))
     row = {key: header[key] for key in _HEADER_KEYS}
     return {
         **row,
@@ -123,6 +130,7 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
         "sha256": hashlib.sha256(encoded).digest(),
         "types": types,
         "times": [int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")] if times else None,
+        "sessions": sessions if len(sessions) <= SESSIONS_MAX else None,
     }
 
 

@@ -15,7 +15,8 @@ from carobatch_journals import DAY_MS, events_of, fill, journal_at, squeezed
 
 from carobatch.cli import main
 from carobatch.sessions import session_in
-from carojournal import deletion, packed
+from carobatch.store import PackedStore
+from carojournal import deletion, packed, packed_write
 from carojournal.cli import main as carojournal
 
 WHY = "their session is none that this journal has issued, or its deletion was asked for"
@@ -242,6 +243,26 @@ def test_what_older_rules_let_through_is_checked_again(filled, root, tmp_path, c
     monkeypatch.setattr(export, "recheck_section", lambda *args: calls.append(1) or real(*args))
     assert main(["export", "-o", str(tmp_path)]) == 0
     assert len(calls) == 2
+
+
+def test_what_was_checked_and_is_the_journals_own_goes_as_it_is(root, filled, tmp_path, monkeypatch):
+    """Nothing is decompressed, but where a file does not say whose events it holds."""
+    read = []
+    real = PackedStore.sections
+    monkeypatch.setattr(PackedStore, "sections", lambda self, path: read.append(path) or real(self, path))
+    assert main(["export", "-o", str(tmp_path / "a.tar.zst")]) == 0
+    assert read == []
+    monkeypatch.setattr(packed_write, "SESSIONS_MAX", 0)
+    store = PackedStore(root, 10**9)
+    for path in store.paths():
+        sections = list(real(store, path))
+        store.write(sections, store.encode(sections), path)
+    assert main(["export", "-o", str(tmp_path / "b.tar.zst")]) == 0
+    assert len(read) == 2
+    a, b = (members(tmp_path / f"{name}.tar.zst") for name in "ab")
+    assert {name: data for name, data in a.items() if "/data/" in name} == {
+        name: data for name, data in b.items() if "/data/" in name
+    }
 
 
 def test_json_and_ndjson_are_caros_own_shape(filled, tmp_path, capsys):

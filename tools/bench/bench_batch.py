@@ -34,6 +34,7 @@ from carobatch.export import plan_export  # noqa: E402
 from carobatch.importer import import_bundle  # noqa: E402
 from carobatch.ledger import Ledger  # noqa: E402
 from carobatch.media import write_media  # noqa: E402
+from carobatch.sessions import Sessions  # noqa: E402
 from carobatch.store import PackedStore  # noqa: E402
 from carobatch.verify import verify_bundle  # noqa: E402
 from carojournal import export, packed, policy, spool  # noqa: E402
@@ -164,7 +165,7 @@ def figures(count: int) -> list[Figure]:
         found.append(
             raced("compact, all checked again", "events/s", kept, timed(pack, restore), "zstd -9", squeeze, goal)
         )
-        path = bench_export(place, store, "small")
+        path = bench_export(place, store, "small", issued_sessions(store))
         size = os.path.getsize(path)
         found.append(
             sizes("bundle", size, "zstd -9 of the payloads", os.path.getsize(f"{bare}.zst"), Target("ratio", 1.05))
@@ -205,12 +206,18 @@ def bench_source_document(reader: JournalReader, size: int) -> list[Figure]:
     return [sizes("source document's pretty JSON + gzip", theirs, "the bundle", size, goal, note)]
 
 
-def bench_export(place: str, store: PackedStore, name: str) -> str:
+def issued_sessions(store: PackedStore) -> Sessions:
+    """Return every session in *store* as one that its journal has issued: so an export has to look at each."""
+    rows = [row for inventory in store.inventories([]) for row in inventory.sections]
+    return Sessions(frozenset(session for row in rows for session in row["sessions"]))  # type: ignore[attr-defined]
+
+
+def bench_export(place: str, store: PackedStore, name: str, sessions: Sessions) -> str:
     """Export everything in *store*; return the bundle's path."""
     out = os.path.join(place, name)
     shutil.rmtree(out, ignore_errors=True)
     os.mkdir(out)
-    plan = plan_export(store, Ledger(os.path.join(place, f"ledger-{name}")), bytes(16))
+    plan = plan_export(store, Ledger(os.path.join(place, f"ledger-{name}")), bytes(16), sessions=sessions)
     [path], _ = write_media(plan.chunks(), os.path.join(out, plan.name + bundles.SUFFIX))
     return path
 
@@ -229,7 +236,8 @@ def bench_large(place: str, store: PackedStore) -> list[Figure]:
     with open(whole, "wb") as file:
         for inventory in large.inventories([]):
             file.write(packed.read_frame(inventory))
-    paths = [bench_export(place, large, "large-out")]
+    issued = issued_sessions(large)
+    paths = [bench_export(place, large, "large-out", issued)]
     size = os.path.getsize(paths[0]) / 1e6
     half = Target("ratio", 0.5, at_least=True)
     copy, sync, check = ("cp", whole, f"{whole}.copy"), ("sync", f"{whole}.copy"), ("sha256sum", whole)
@@ -239,7 +247,7 @@ def bench_large(place: str, store: PackedStore) -> list[Figure]:
             name,
             "MB/s",
             size,
-            timed(lambda: paths.append(bench_export(place, large, "large-out"))),
+            timed(lambda: paths.append(bench_export(place, large, "large-out", issued))),
             " + ".join(words[0] for words in commands),
             timed(programs(*commands)),
             goal,

@@ -135,7 +135,7 @@ def _choose(
     if all(place < 0 for place in places):
         return None
     is_whole = all(place > 0 for place in places) and inventory.checked == store.rules
-    if is_whole and all(map(sessions.owns, store.sections(inventory.path))):
+    if is_whole and all(map(sessions.owns, inventory.sections)):
         name = inventory.path.rpartition("/")[2].removesuffix(".zst")
         frame = lambda: packed.read_frame(inventory)  # noqa: E731 - one expression, called when its turn comes
         payload = bundle.Payload(name, inventory.content_bytes, inventory.content_sha256, inventory.frame_bytes, frame)

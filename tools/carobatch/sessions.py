@@ -6,7 +6,6 @@ the old one.  Events that `carojournal migrate` took over belong to no lane and 
 alone: they are not uploaded, and a bundle carries them.
 """
 
-import re
 from typing import TYPE_CHECKING
 
 from carobatch.sections import gaps_of, with_events
@@ -14,14 +13,16 @@ from carojournal import deletion
 from carojournal.cbordecode import decode
 from carojournal.closed import NO_LANE
 from carojournal.packed import split_records
+from carojournal.packed_write import sessions_in
 from carojournal.payload_pattern import parts_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from carojournal.packed import Section
 
 __all__ = ["Sessions", "session_in"]
-
-_SESSION = re.compile(rb"jsession_idP(.{16})", re.DOTALL)  # The key, and 16 bytes: as every event of ours has them.
 
 
 def session_in(payload: bytes) -> bytes:
@@ -48,18 +49,20 @@ class Sessions:
         identity = deletion.read_identity(root)
         return cls(deletion.sendable_sessions(root) if identity is not None and identity.history() else None)
 
-    def owns(self, section: "Section") -> bool:
-        """Tell whether every event of *section* may be carried."""
-        any_will_do = self._issued is None or section.header["lane"] == NO_LANE
-        return any_will_do or self._issued.issuperset(_SESSION.findall(section.body))  # type: ignore[union-attr]
+    def owns(self, row: "Mapping[str, Any]") -> bool:
+        """Tell whether every event of a section may be carried, by its inventory *row*; False if that does not say."""
+        if self._issued is None or row["lane"] == NO_LANE:
+            return True
+        return row["sessions"] is not None and self._issued.issuperset(row["sessions"])
 
     def part_of(self, section: "Section", name: str) -> "Section":
         """Return *section* without the events that may not be carried; they become a gap, reason "selection".
 
         *name* stands in errors as the path.  Raises DamagedData.
         """
-        if self._issued is None or self.owns(section):
+        if self.owns({"lane": section.header["lane"], "sessions": sessions_in(section.body)}):
             return section
+        assert self._issued is not None
         kept, left = [], []
         for seq, payload in split_records(section, name):
             if session_in(payload) in self._issued:
