@@ -141,7 +141,8 @@ def _locked(place: Place, folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        os.chmod(path, mode)
+        with contextlib.suppress(FileNotFoundError):  # `clear` may remove an empty folder in which it may not write.
+            os.chmod(path, mode)
         if os.geteuid() == 0:
             _own(place.path, 0)
 
