@@ -129,7 +129,7 @@ class Upload:
         try:
             self._ask_deletions()
             self._check_consent()
-            intents = self._outbox.intents()
+            intents = self._untold(self._outbox.intents())
             finish_evictions(job.root)
             self._sessions = deletion.sendable_sessions(job.root)
             for intent in intents:
@@ -187,6 +187,23 @@ class Upload:
                 self.outcome.deletions += 1
             else:
                 self._stop(verdicts.LATER, f"deletion request: {verdict.reason}", verdict.retry_after_ms)
+
+    def _untold(self, intents: "list[Intent]") -> "list[Intent]":
+        """Return those of *intents* of which no host has told an event as lost; the others go, and were never sent.
+
+        Whoever wrote such a one was killed before it looked whether its events were still there, which it does before
+        it sends: an intent that was there at that look is spared by every host.
+        """
+        if intents:  # Whoever made room without seeing them has told what it took by then, or died.
+            spool.unlock_room(spool.lock_room(self.job.root, spool.PATIENT_S))
+        kept = []
+        for intent in intents:
+            rows: list[tuple[bytes, object, object]] = intent.value["identities"]  # type: ignore[assignment]
+            if self._tellers.told(segment for segment, _, _ in rows):
+                self._outbox.discard(intent)
+            else:
+                kept.append(intent)
+        return kept
 
     def _resume(self, intent: "Intent") -> None:
         """Send an intent of an earlier run again, unless it must not be sent any more."""
