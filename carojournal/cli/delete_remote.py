@@ -18,6 +18,8 @@ from carojournal.times import utc_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    Wanted = dict[Receiver | None, tuple[tuple[str, bytes], ...]]
+
 __all__ = ["OPTIONS", "delete_remote"]
 
 OPTIONS = {
@@ -76,6 +78,10 @@ def _next_step(asked: deletion.Request, here: Receiver) -> str:
     )
 
 
+def _queue(root: str, wanted: "Wanted", now_ms: int) -> list[deletion.Request]:
+    return [deletion.queue(root, sessions, now_ms, receiver=receiver) for receiver, sessions in wanted.items()]
+
+
 def delete_remote(*, yes: bool = False, force: bool = False, all: bool = False, json: bool = False) -> int:  # noqa: A002 - the option's name
     """Ask the receiver to delete everything that this journal has sent.
 
@@ -107,7 +113,12 @@ def delete_remote(*, yes: bool = False, force: bool = False, all: bool = False, 
         flag="--yes",
     )
     now_ms = time.time_ns() // 1_000_000
-    queued = [deletion.queue(root, sessions, now_ms, receiver=receiver) for receiver, sessions in wanted.items()]
+    queued = _queue(root, wanted, now_ms)
+    # A batch under way may have gone to somebody else meanwhile, who was not marked before; none goes from here on.
+    asked = {session for sessions in wanted.values() for session in sessions}
+    found = deletion.to_ask(root, deletion.read_identity(root) or identity).items()
+    late = {receiver: tuple(session for session in sessions if session in asked) for receiver, sessions in found}
+    queued += _queue(root, {receiver: sessions for receiver, sessions in late.items() if sessions}, now_ms)
     off = policy.resolve(root, channel=CHANNEL, environ=os.environ).mode == "off"
     if not off:
         # Under off the requests are the one file that is written; nothing is recorded that could carry an id.

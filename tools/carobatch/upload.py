@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from carobatch import deliveries, plan, timing, verdicts
 from carobatch.ahead import ahead
-from carobatch.batch import batch_of
+from carobatch.batch import batch_of, session_of
 from carobatch.noting import NotingReader
 from carobatch.outbox import Outbox
 from carobatch.resume import keep_refused, look_again
@@ -36,7 +36,7 @@ from carojournal.reader import JournalReader
 from carojournal.unfinished import Tellers, finish_evictions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from carobatch.batch import Batch, Request
     from carobatch.http import Client
@@ -218,7 +218,7 @@ class Upload:
             for segment, seq, bad in looked.refused:
                 self._withhold((segment, seq), bad)
                 self._named.add((segment, seq))
-        if not looked.stands:
+        if not looked.stands or not self._may_go(intent):
             self._outbox.discard(intent)
             return
         verdict, status = self._send(intent)
@@ -237,11 +237,15 @@ class Upload:
                 continue
             if self.job.batches_max and self.outcome.batches >= self.job.batches_max:
                 self._stop("more", "as many batches as were asked for")
+            left = self._still_wanted(one.records)
+            if len(left) < len(one.records):
+                waiting += [batch_of(left, one.day)] if left else []
+                continue
             made = request if one is batch else self.job.sink.render(one)
             self._check_consent()
             intent = self._outbox.write(one, made, self.job.sink, self._consent_ms, self.job.clock())
             left = still_there(self.job.root, one.records, self._tellers)
-            if len(left) < len(one.records):
+            if len(left) < len(one.records) or not self._may_go(intent):
                 self._outbox.discard(intent)
                 waiting += [batch_of(left, one.day)] if left else []
                 continue
@@ -259,11 +263,24 @@ class Upload:
             if len(self._suspects) >= SUSPECTS_MAX and not self._takes_others():
                 self._judge_suspects()
 
-    def _send(self, intent: "Intent") -> "tuple[Verdict, int]":
-        job, tries = self.job, self._tries
+    def _still_wanted(self, records: "Sequence[Record]") -> "Sequence[Record]":
+        """Return those of *records* whose deletion the user has not asked for since this run began."""
+        asked = deletion.requested_sessions(self.job.root)
+        return [record for record in records if session_of(record) not in asked] if asked else records
+
+    def _may_go(self, intent: "Intent") -> bool:
+        """Mark the sessions of *intent* as sent to this receiver, and tell whether nobody asks for their deletion now.
+
+        In this order: `delete-remote` makes its requests first and then looks for marks, so that one of both sees what
+        the other did.
+        """
         self._check_consent()
         day = day_of(int(intent.value["day"]) * _DAY_MS)  # type: ignore[call-overload]
-        deletion.mark_sent(job.root, day, intent.sessions, receiver_of(job.sink))
+        deletion.mark_sent(self.job.root, day, intent.sessions, receiver_of(self.job.sink))
+        return deletion.requested_sessions(self.job.root).isdisjoint(intent.sessions)
+
+    def _send(self, intent: "Intent") -> "tuple[Verdict, int]":
+        job, tries = self.job, self._tries
         request, name = intent.request, intent.batch.hex()
         tries.attempts = tries.attempts + 1 if tries.batch == name else 1
         tries.batch = name
