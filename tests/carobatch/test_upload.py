@@ -1,5 +1,7 @@
 """What is agreed on arrives once, whatever the receiver says; what is accounted for goes, and nothing else."""
 
+import errno
+import glob
 import json
 import os
 
@@ -7,6 +9,7 @@ import pytest
 from receivers import Receiver, answers
 from uploads import DAY_MS, YES_MS, consented, ids, job, names, record, upload
 
+from carobatch import deliveries
 from carobatch.compact import compact
 from carobatch.http import Reply
 from carobatch.store import PackedStore
@@ -213,6 +216,30 @@ def test_receipts_of_half_delivered_segments_survive_folding(root, clock, receiv
     assert set(receiver.events.values()) == {1}
     assert len(receiver.events) == 20
     assert ids(root) == []
+
+
+def test_what_cannot_be_read_for_a_moment_is_not_sent_twice(root, clock, receiver, monkeypatch):
+    """Receipts are folded while the file of a half delivered segment is not listed."""
+    record(root, clock, 30)
+    upload(root, receiver.url, clock, events_max=10, batches_max=1)
+    [half] = glob.glob(os.path.join(root, "segments", "*"))
+    for _ in range(deliveries.RECEIPTS_MAX):
+        clock.advance(DAY_MS)
+        record(root, clock, 1)
+    real = os.open
+
+    def broken(path, *words, **options):
+        if path == half:
+            raise OSError(errno.EIO, "Input/output error", path)
+        return real(path, *words, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", broken)
+        found = upload(root, receiver.url, clock)
+    assert (found.kind, found.batches) == ("later", deliveries.RECEIPTS_MAX)
+    assert upload(root, receiver.url, clock).kind == "done"
+    assert len(receiver.events) == 30 + deliveries.RECEIPTS_MAX
+    assert set(receiver.events.values()) == {1}
 
 
 def test_a_damaged_outbox_costs_a_second_sending_and_no_event(root, clock, receiver):

@@ -140,7 +140,7 @@ class Upload:
                     if outcome.batches and (outcome.batches % _FOLD_EVERY == 0 or self._is_tight()):
                         self._tidy()
             self._judge_suspects()
-            if any(found.reason == "unreadable" for found in self._reader.damage):
+            if self._is_something_unreadable():
                 self._stop(verdicts.LATER, "a file of the journal cannot be read now")
         except _Stop:
             if self._suspects and self._takes_others():
@@ -358,6 +358,9 @@ class Upload:
                 continue
             self._settle(intent, verdicts.Verdict(verdicts.ACCEPTED, refused=frozenset(intent.events())), status)
 
+    def _is_something_unreadable(self) -> bool:
+        return any(found.reason == "unreadable" for found in self._reader.damage)
+
     def _is_tight(self) -> bool:
         """Tell whether the spool is full, so that copies and receipts must not add up before what was sent goes."""
         if self._outbox.written < self._look_at:
@@ -376,7 +379,8 @@ class Upload:
             files, size = deliveries.reclaim(self._reader, self._done, whole=whole)
             self.outcome.reclaimed_files += files
             self.outcome.reclaimed_bytes += size
-            deliveries.fold(self.job.root, self._reader.present)
+            if not self._is_something_unreadable():  # Folding forgets what was delivered of what is not listed.
+                deliveries.fold(self.job.root, self._reader.present)
         if os.path.isdir(os.path.join(self.job.root, "sent")):
             self._outbox.prune()
 
