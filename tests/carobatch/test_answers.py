@@ -150,6 +150,21 @@ def test_a_receiver_that_refuses_everything_empties_nothing(root, clock, receive
     assert names(root, "quarantine") == []
 
 
+def test_a_receipt_that_a_wrong_clock_dated_says_nothing_of_today(root, clock, receiver):
+    """For a year it would let a receiver that refuses everything empty the journal into quarantine."""
+    now_ms = clock.now_ms
+    clock.now_ms += 400 * DAY_MS
+    record(root, clock, 1)
+    assert upload(root, receiver.url, clock).events == 1
+    clock.now_ms = now_ms
+    record(root, clock, 6)
+    receiver.script = answers(*[(400, {}, b"")] * 50)
+    found = upload(root, receiver.url, clock)
+    assert (found.kind, found.quarantined) == ("hold", 0)
+    assert len(ids(root)) == 6
+    assert names(root, "quarantine") == []
+
+
 def test_accepted_in_part(root, clock, receiver):
     wanted = record(root, clock, 10)
     said = json.dumps({"rejected": wanted[:2], "retry": wanted[4:7]}).encode()
