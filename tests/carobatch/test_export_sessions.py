@@ -6,10 +6,11 @@ import json
 from carobatch_bundles import members
 from carobatch_journals import DAY_MS, events_of, fill, journal_at
 
+from carobatch import discards
 from carobatch.cli import main
 from carobatch.sessions import session_in
 from carobatch.store import PackedStore
-from carojournal import deletion, packed, packed_write
+from carojournal import deletion, drops, packed, packed_write, policy
 from carojournal.cli import main as carojournal
 
 WHY = "their session is none that this journal has issued, or its deletion was asked for"
@@ -60,6 +61,25 @@ def test_events_whose_deletion_was_asked_for_are_not_carried(root, clock, tmp_pa
     assert "4 events in" in capsys.readouterr().err
     [bundle] = tmp_path.glob("*.tar.zst")
     assert read_back(bundle) == {second[1]}
+
+
+def test_what_the_journal_told_of_itself_in_a_session_that_is_to_be_deleted_is_not_carried(root, clock, tmp_path):
+    with journal_at(root, clock) as journal:
+        fill(journal, clock, 3)
+    drops.add_counts(root, {"drop io": 5})
+    assert discards.tell(root, policy.Policy("on", source="config", consent_ms=1), clock.now_ms)
+    [first] = deletion.read_identity(root).history()
+    deletion.queue(root, [first], clock.now_ms)
+    clock.advance(DAY_MS)
+    with journal_at(root, clock) as journal:
+        fill(journal, clock, 4)
+    drops.add_counts(root, {"drop io": 500})
+    assert discards.tell(root, policy.Policy("on", source="config", consent_ms=1), clock.now_ms)
+    assert main(["export", "-o", str(tmp_path)]) == 0
+    [bundle] = tmp_path.glob("*.tar.zst")
+    assert read_back(bundle) == {session for _, session in deletion.read_identity(root).history()} - {first[1]}
+    told = [json.loads(data) for name, data in members(bundle).items() if name.endswith("carojournal.json")]
+    assert sum(one["events"] for one in told) == 5, "what it told of the day after is carried"
 
 
 def test_migrated_events_are_carried_under_the_ids_that_were_made_for_them(root, tmp_path, monkeypatch, capsys):
