@@ -24,7 +24,7 @@ from carobatch import quarantine
 from carobatch.merge import day_and_consent, merge_small
 from carobatch.scrub import scrub
 from carobatch.seal import seal_idle_lanes
-from carobatch.sections import section_of
+from carobatch.sections import says_same, section_of
 from carobatch.spared import is_there, spared
 from carobatch.store import SECTIONS_MAX, PackedStore
 from carobatch.sweep import sweep
@@ -203,7 +203,7 @@ def _finish(
         return
     if any(is_emptied(copy.header) for copy in copies):
         store.replace_section(packed.path, found.section)  # Its events were given up, and here they are.
-    elif not any(copy.encode() == found.section.encode() for copy in copies):
+    elif not any(says_same(copy, found.section) for copy in copies):
         done.problems.append((info.path, "differs from its packed copy; both are kept"))
         return
     with contextlib.suppress(FileNotFoundError):

@@ -8,7 +8,7 @@ the merged file too: the next run finds them equal and removes them.
 from typing import TYPE_CHECKING
 
 from carobatch import quarantine
-from carobatch.sections import Sectioned, recheck_section
+from carobatch.sections import Sectioned, recheck_section, says_same
 from carobatch.spared import is_there, spared
 from carobatch.store import SECTIONS_MAX
 from carojournal.errors import DamagedData
@@ -87,8 +87,8 @@ def _without_repeats(store: "PackedStore", inventories: "list[Inventory]", probl
             if any(all(other is not one for one in places[segment]) for segment in segments):
                 continue
             try:
-                theirs = {section.segment: section.encode() for section in store.sections(other.path)}
-                same = all(theirs.get(part.segment) == part.encode() for part in store.sections(inventory.path))
+                theirs = {section.segment: section for section in store.sections(other.path)}
+                same = all(says_same(part, theirs.get(part.segment)) for part in store.sections(inventory.path))
             except (DamagedData, FileNotFoundError) as error:
                 problems.append((inventory.path, str(error)))
                 break

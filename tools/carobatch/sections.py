@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from carobatch.receipt import union
 from carojournal import payload_pattern
 from carojournal.cbordecode import decode
 from carojournal.errors import MalformedCBOR
@@ -23,11 +24,22 @@ from carojournal.steps import intact_payloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from carojournal.scan import Place
     from carojournal.segment_file import SegmentInfo
 
-__all__ = ["Sectioned", "control_of", "counted", "gaps_of", "recheck_section", "runs_of", "section_of", "with_events"]
+__all__ = [
+    "Sectioned",
+    "control_of",
+    "counted",
+    "gaps_of",
+    "recheck_section",
+    "runs_of",
+    "says_same",
+    "section_of",
+    "with_events",
+]
 
 # A record is the journal's own if it has exactly these keys; anything else has to pass as an event, or is refused.
 _CONTROL_KEYS = {
@@ -150,6 +162,27 @@ def recheck_section(section: Section, name: str = "packed") -> Sectioned:
     if not refused:
         return Sectioned(section)
     return Sectioned(with_events(section, kept, gaps_of((seq for seq, _ in refused), "refused")), refused)
+
+
+def says_same(section: Section, other: Section | None) -> bool:
+    """Tell whether *other* is *section*, or what the rules of today leave of it, whatever the order of its gaps.
+
+    A killed run may have checked again, under stricter rules, what it wrote, and not removed what it was made of; or
+    the release before has written it.  Raises DamagedData.
+    """
+    if other is None:
+        return False
+    return _content(section) == _content(other) or _content(recheck_section(section).section) == _content(other)
+
+
+def _content(section: Section) -> tuple[dict[str, object], bytes]:
+    gaps: list[dict[str, Any]] = section.header["gaps"]  # type: ignore[assignment]
+    missing: dict[str, list[list[int]]] = {}
+    for gap in gaps:
+        spans = missing.get(gap["reason"], [])
+        missing[gap["reason"]] = union(spans, [[gap["first_seq"], gap["last_seq"]]])
+    # Its size is that of the body, and stands in the header only once it is encoded.
+    return {**section.header, "gaps": (missing, sum(gap["bytes"] for gap in gaps)), "size": 0}, section.body
 
 
 def _by_seq(place: "Place") -> int:
