@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from carojournal.packed import Section
 
-__all__ = ["encode_packed", "rules_hash", "sessions_in", "with_checksum"]
+__all__ = ["encode_packed", "listed_sessions", "rules_hash", "sessions_in", "with_checksum"]
 
 _HEADER_KEYS = (
     *("segment", "created", "lane", "consent", "previous", "schema"),
@@ -56,6 +56,11 @@ def rules_hash() -> bytes:
 def sessions_in(body: bytes) -> set[bytes]:
     """Return the session ids (16 bytes) in the bytes of checked events."""
     return set(_SESSION.findall(body))
+
+
+def listed_sessions(sessions: set[bytes]) -> list[bytes] | None:
+    """Return what an inventory's row lists of *sessions*."""
+    return sorted(sessions) if len(sessions) <= SESSIONS_MAX else None
 
 
 def _carried(losses: "Sequence[dict[str, object]]", gaps: "Sequence[dict[str, object]]") -> list[dict[str, object]]:
@@ -120,7 +125,6 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
     source: dict[str, object] = header["source"]  # type: ignore[assignment]
     times = _TIME.findall(body)
     types = _types(body, int(header["events"]))  # type: ignore[call-overload]
-    sessions = sorted(sessions_in(body))
     row = {key: header[key] for key in _HEADER_KEYS}
     return {
         **row,
@@ -130,7 +134,7 @@ def _row(section: "Section", encoded: bytes) -> dict[str, object]:
         "sha256": hashlib.sha256(encoded).digest(),
         "types": types,
         "times": [int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")] if times else None,
-        "sessions": sessions if len(sessions) <= SESSIONS_MAX else None,
+        "sessions": listed_sessions(sessions_in(body)),
     }
 
 

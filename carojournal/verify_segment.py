@@ -129,6 +129,7 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
     """
     from carojournal.packed import frame_damage, iter_sections, read_inventory
     from carojournal.packed_header import is_emptied
+    from carojournal.packed_write import listed_sessions, sessions_in
 
     segment = b""
     spot = None
@@ -148,15 +149,17 @@ def verify_packed(path: str) -> "Iterator[tuple[bytes, Verified]]":
             schema = bytes(header["schema"])  # type: ignore[call-overload]
             if not is_known_schema(schema):
                 done.damage.append(Damage(path, 0, 0, "schema"))
-            if listed is not None and not _agrees(listed.pop(segment, {}), header):
-                done.damage.append(Damage(path, 0, inventory.start, "inventory"))
+            row = listed.pop(segment, {}) if listed is not None else {}
             done.told = bool(header["gaps"]) or is_emptied(header)
-            seqs = []
+            seqs, sessions = [], set[bytes]()
             for seq, payload in records:
                 reason, kind = _judge(payload, schema, first=False)
                 seqs.append(seq)
+                sessions |= sessions_in(payload)
                 if reason is not None or kind != "event":
                     done.damage.append(Damage(path, 0, 0, reason or "payload"))
+            if listed is not None and not (_agrees(row, header) and row["sessions"] == listed_sessions(sessions)):
+                done.damage.append(Damage(path, 0, inventory.start, "inventory"))
             done.records = done.events = len(seqs)
             done.gaps += [Gap(path, 0, segment, *missing, "sequence") for missing in _holes(seqs, header)]
             yield segment, done

@@ -305,3 +305,24 @@ def test_an_inventory_that_lists_something_else_is_said(path, whole, key):
     put(path, zstd.skippable(packed_write.with_checksum(inventory)) + whole[8 + size :])
     assert set(reasons(path)) == {"packed" if key in ("events", "runs") else "inventory"}
     assert verify_paths([path]).exit_code == 2
+
+
+@pytest.mark.parametrize("change", [lambda ids: ids[1:], lambda ids: [bytes(16), *ids], lambda _: None])
+def test_an_inventory_that_lists_other_sessions_is_said(tmp_path, change):
+    """An export goes by that list: it would carry what must not leave."""
+    section = _section(1)
+    one = next(iter(packed.split_records(section, "x")))[1]
+    header = {**section.header, "runs": [[1, 1]], "events": 1, "first_seq": 1, "last_seq": 1}
+    whole = packed_write.encode_packed([packed.Section(header, one)], zstd.compressor(3), bytes(32))
+    path = str(tmp_path / os.path.basename(packed.packed_name(header["created"], header["segment"])))
+    put(path, whole)
+    assert reasons(path) == []
+    size = int.from_bytes(whole[4:8], "little")
+    inventory = cbor2.loads(whole[8 : 8 + size])
+    del inventory["crc"]
+    [row] = inventory["sections"]
+    assert len(row["sessions"]) == 1
+    row["sessions"] = change(row["sessions"])
+    put(path, zstd.skippable(packed_write.with_checksum(inventory)) + whole[8 + size :])
+    assert reasons(path) == ["inventory"]
+    assert verify_paths([path]).exit_code == 2
