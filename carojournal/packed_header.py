@@ -50,6 +50,7 @@ HEADER_BYTES_MAX = 1_048_576
 SECTIONS_MAX = 16_384  # Of an inventory, at 64 bytes and more each; ours have at most 256.
 LOSSES_MAX = 16_384  # A loss record takes 100 bytes and more: a segment cannot hold more of them.
 SESSIONS_MAX = 16  # That a row lists. A segment has one, and one more for every `delete-remote` of its day.
+CREATED_US_MAX = 10**16 - 1  # What a file's name can say: the year 2286.
 RUNS_MAX = 16_384  # More than the records that a segment can hold.
 OTHER_WRITER = "other/0.0"
 NOT_KNOWN = bytes(32)  # The source's SHA-256 in a section whose events were given up (`carobatch` says why).
@@ -155,7 +156,7 @@ _HEADER: "dict[str, Callable[[object], bool]]" = {
     "record": lambda value: value == "section",
     "version": lambda value: type(value) is int and value == VERSION,
     "segment": _IS_UUID,
-    "created": _is_uint,
+    "created": lambda value: _is_uint(value) and value <= CREATED_US_MAX,  # type: ignore[operator]
     "lane": lambda value: value is None or _is_uint(value),
     "consent": _is_uint,
     "previous": _is_previous,

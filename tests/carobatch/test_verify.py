@@ -1,5 +1,7 @@
 """Whatever is wrong with a bundle is said, with bounded memory, and nothing is written anywhere."""
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -13,7 +15,7 @@ from carobatch_journals import DAY_MS, fill, journal_at
 
 from carobatch.cli import main
 from carobatch.verify import verify_bundle
-from carojournal import zstd
+from carojournal import packed, zstd
 
 
 def errors(path, **options):
@@ -33,6 +35,28 @@ def test_a_good_bundle_is_valid_in_every_form(bundle, files, tmp_path, capsys):
     assert errors(tmp_path / top(files)) == []
     assert main(["verify", "--json", "--quick", str(bundle)]) == 0
     assert json.loads(capsys.readouterr().out)[0]["valid"] is True
+
+
+@pytest.mark.parametrize("created", [10**16, 2**64 - 1])
+def test_a_time_that_no_files_name_can_say_is_refused(files, tmp_path, capsys, created):
+    """What is imported under such a name nothing would find again."""
+    shas = {}
+
+    def later(data):
+        found = []
+        for section in packed.iter_content(io.BytesIO(data).read, len(data), "x"):
+            found.append(packed.Section({**section.header, "created": created}, section.body).encode())
+            shas[section.segment.hex()] = hashlib.sha256(found[-1]).hexdigest()
+        return b"".join(found)
+
+    def listed(value):
+        for row in (row for file in value["files"] for row in file["segments"]):
+            row["sha256"] = shas[row["segment"]]
+
+    path = write(tmp_path / "far.tar.zst", changed(files, payload=later, manifest=listed))
+    assert "the section header's created is out of range (byte 0)" in str(errors(path))
+    assert main(["import", path, "--into", str(tmp_path / "into")]) == 65
+    assert not (tmp_path / "into").exists()
 
 
 def test_cut_off_anywhere_it_is_invalid(bundle, tmp_path):
