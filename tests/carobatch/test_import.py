@@ -12,12 +12,13 @@ import pytest
 from carobatch_bundles import changed, members, write
 from carobatch_journals import DAY_MS, events_of, fill, journal_at
 from faults_by_hand import lives_beyond
+from packed_files import gaps_of
 
 from carobatch.cli import main
 from carobatch.importer import import_bundle
 from carobatch.receipt import intersect, union
 from carojournal.cli.docs import read_topic
-from carojournal.packed import iter_content
+from carojournal.packed import iter_content, read_inventory
 from carojournal.recovery import verify
 
 
@@ -26,6 +27,25 @@ def export(tmp_path, capsys, *words, name="out"):
     capsys.readouterr()
     assert main(["export", "-o", str(tmp_path / name), *words]) == 0
     return capsys.readouterr().out.split("\n")[0]
+
+
+def test_what_was_left_out_and_is_lost_by_now_is_said(root, clock, tmp_path, capsys, into):
+    """The first bundle left out what was before a time; at the second one the source has lost all of the segment."""
+    with journal_at(root, clock) as journal:
+        fill(journal, clock, 20)
+    since = (clock.now_ms - 9_500) // 1000
+    assert main(["import", export(tmp_path, capsys, "--since", f"@{since}", name="a"), "--into", into]) == 0
+    [path] = Path(root, "packed").iterdir()
+    inventory = read_inventory(str(path))
+    path.write_bytes(path.read_bytes()[: inventory.start] + bytes(inventory.frame_bytes))
+    main(["compact"])
+    before = held(into)
+    assert main(["import", export(tmp_path, capsys, name="b"), "--into", into]) == 0
+    assert held(into) == before
+    [kept] = Path(into).glob("*/packed/*.zst")
+    [gaps] = gaps_of(str(kept)).values()
+    assert {reason for *_, reason in gaps} == {"damaged"}
+    assert sum(last - first + 1 for first, last, _ in gaps) == 20 - len(before)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from carobatch.archive import BagArchive
 from carobatch.bag_folder import BagFolder
 from carobatch.merge import day_and_consent, merge_small
-from carobatch.receipt import difference, union, write_receipt
+from carobatch.receipt import difference, intersect, union, write_receipt
 from carobatch.scrub import scrub
 from carobatch.sections import runs_of, with_events
 from carobatch.source import open_bundle
@@ -33,7 +33,8 @@ from carojournal.packed import iter_content, split_records
 from carojournal.root import make_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
     from carobatch.sshsig import Signer
     from carobatch.verify import Verdict
@@ -44,6 +45,7 @@ __all__ = ["RECEIVED", "Imported", "import_bundle"]
 RECEIVED = "received"
 _ARCHIVE_CAP_BYTES = 1 << 62  # An archive is not a spool: nothing is evicted from it.
 _KEPT_HEADER = ("created", "lane", "consent", "schema", "previous")
+_SELECTION = "selection"
 Runs = list[list[int]]
 
 
@@ -209,28 +211,36 @@ class _Intake:
             return
         events = dict(split_records(held, path))
         incoming = dict(split_records(section, "bundle"))
-        if any(held.header[key] != section.header[key] for key in _KEPT_HEADER):
-            wrong = set(incoming)
-        else:
-            wrong = {seq for seq, raw in incoming.items() if events.get(seq, raw) != raw}
+        is_same = all(held.header[key] == section.header[key] for key in _KEPT_HEADER)
+        wrong = {seq for seq, raw in incoming.items() if not is_same or events.get(seq, raw) != raw}
         self._done.conflicts += [{"segment": section.segment.hex(), "seq": seq} for seq in sorted(wrong)]
         fresh = {seq: raw for seq, raw in incoming.items() if seq not in events and seq not in wrong}
-        if fresh:
-            merged = with_events(held, sorted({**events, **fresh}.items()), [])
-            self._store.replace_section(path, _without_filled_gaps(merged))
+        merged = _with_gaps_of(with_events(held, sorted({**events, **fresh}.items()), []), section)
+        if is_same and (fresh or merged.header["gaps"] != held.header["gaps"]):
+            self._store.replace_section(path, merged)
             self._done.new += len(fresh)
         self._accept(section.segment, runs_of(sorted(set(incoming) - wrong)))
 
 
-def _without_filled_gaps(section: "Section") -> "Section":
-    """Return *section* with only those gaps that its events leave open."""
+def _with_gaps_of(held: "Section", other: "Section") -> "Section":
+    """Return *held* with only those gaps that its events leave open.
+
+    What was not selected when it came, *other*, of the same segment, may tell of now: that it is gone, and why.
+    """
     from carojournal.packed import Section
 
-    held: Runs = section.header["runs"]  # type: ignore[assignment]
-    known: list[dict[str, int]] = section.header["gaps"]  # type: ignore[assignment]
+    runs: Runs = held.header["runs"]  # type: ignore[assignment]
+    known: list[dict[str, Any]] = held.header["gaps"]  # type: ignore[assignment]
+    theirs: list[dict[str, Any]] = other.header["gaps"]  # type: ignore[assignment]
+    told = [gap for gap in theirs if gap["reason"] != _SELECTION]
+    chosen, gone = _spans(gap for gap in known if gap["reason"] == _SELECTION), _spans(told)
+    rows = [(gap, difference(_spans([gap]), gone if gap["reason"] == _SELECTION else [])) for gap in known]
+    rows += [(gap, intersect(_spans([gap]), chosen)) for gap in told]
     gaps = [
-        {**gap, "first_seq": first, "last_seq": last}
-        for gap in known
-        for first, last in difference([[gap["first_seq"], gap["last_seq"]]], held)
+        {**gap, "first_seq": first, "last_seq": last} for gap, spans in rows for first, last in difference(spans, runs)
     ]
-    return Section({**section.header, "gaps": gaps}, section.body)
+    return Section({**held.header, "gaps": sorted(gaps, key=lambda gap: gap["first_seq"])}, held.body)
+
+
+def _spans(gaps: "Iterable[dict[str, Any]]") -> Runs:
+    return [[gap["first_seq"], gap["last_seq"]] for gap in gaps]
