@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 from forge import OLD_MODEL, WITH_OLD_MODEL, closed_path, event, segment_bytes, with_model
 from forgeries import issue_session
-from receivers import answers, unpacked
+from receivers import Receiver, answers, unpacked
 from uploads import YES_MS, carobatch, configure, fill, rows
 
 from carobatch.batch import Request
+from carobatch.cli import upload as verb
 from carobatch.wire import headers_sent
 from carojournal import JournalReader, grammars
 from carojournal.cli import main as carojournal
@@ -107,6 +108,17 @@ def test_upload_says_why_not_and_exits_75(root, home, clock, receiver, capsys):
     assert carobatch(["upload"]) == 75
     assert "the receiver asked to wait 36" in capsys.readouterr().err
     assert len(receiver.requests) == 1
+
+
+def test_wait_goes_by_what_the_settings_say_by_then(root, home, clock, monkeypatch):
+    """The user names another receiver while it waits, and means it."""
+    fill(root, clock)
+    with Receiver() as old, Receiver() as new:
+        old.script = answers((503, {}, b""))
+        configure(home, f'endpoint = "{old.url}"')
+        monkeypatch.setattr(verb, "_sleep", lambda *_: configure(home, f'endpoint = "{new.url}"'))
+        assert carobatch(["upload", "--wait"]) == 0
+        assert (len(old.requests), len(old.events), len(new.events)) == (1, 0, 5)
 
 
 def test_wait_tries_until_it_is_through(root, home, clock, receiver, capsys, monkeypatch):

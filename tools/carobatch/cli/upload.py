@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from carobatch.target import Target
     from carobatch.upload import Outcome
     from carojournal.recheck import Refusals
+    from carojournal.settings import Settings
 
 __all__ = ["OPTIONS", "say_withheld", "summary", "upload", "upload_once"]
 
@@ -54,9 +55,7 @@ def upload(
         raise UsageError("--max-batches is at least 1; leave it out to send all")
     root = journal_root(dir)
     found = policy.resolve(root, channel=CHANNEL, environ=os.environ)
-    settings = load_for(os.environ)
-    if settings.problems:
-        raise ConfigError(settings.problems[0])
+    settings = _settings()
     allowed = found.mode == "on"
     if dry_run:
         return _dry_run(root, read_target(settings), found, json=json)
@@ -71,7 +70,7 @@ def upload(
         while wait and outcome.kind == "later":
             _sleep(outcome.retry_after_ms, tries)
             tries += 1
-            outcome = upload_once(root, read_target(settings), max_batches or 0, waited=True)
+            outcome = upload_once(root, read_target(_settings()), max_batches or 0, waited=True)
     say_withheld(outcome.withheld, outcome.refused)
     if json:
         print(json_.dumps(_view(outcome)))
@@ -90,6 +89,14 @@ def upload(
             "carobatch",
         )
     return RETRY
+
+
+def _settings() -> "Settings":
+    """Return what the configuration says now.  Raises ConfigError."""
+    settings = load_for(os.environ)
+    if settings.problems:
+        raise ConfigError(settings.problems[0])
+    return settings
 
 
 def _may_ask(root: str) -> bool:
