@@ -77,8 +77,12 @@ class Ledger:
         return {"chain": last["chain"], "bundle": int(last["bundle"]) + 1, "previous": previous}  # type: ignore[call-overload]
 
     def write_bundle(self, entry: dict[str, object]) -> None:
-        """Keep a bundle's entry durably."""
-        self._write(f"bundle-{entry['bundle']:06d}.json", entry)
+        """Keep a bundle's entry durably; what is known of the same bundle already stays.  Raises DamagedData."""
+        name, known = f"bundle-{entry['bundle']:06d}.json", dict[str, object]()
+        with contextlib.suppress(FileNotFoundError):
+            known = self._read(name, _is_entry)
+        same = known.get("manifest_sha256") == entry["manifest_sha256"]
+        self._write(name, {**known, **entry} if same else entry)
 
     def acks(self) -> dict[str, Runs]:
         """Return segment (hex) -> runs of sequence numbers that importers have confirmed."""
@@ -88,8 +92,12 @@ class Ledger:
             return {}
 
     def write_acks(self, acks: dict[str, Runs]) -> None:
-        """Keep *acks*, newest segments last, durably."""
-        self._write("acks.json", dict(list(acks.items())[-ACKS_SEGMENTS_MAX:]))
+        """Keep *acks*, durably; of more than ACKS_SEGMENTS_MAX those of the newest bundles.  Raises DamagedData."""
+        if len(acks) > ACKS_SEGMENTS_MAX:
+            numbers = {name: at for at, entry in enumerate(self.bundles()) for name in entry["segments"]}  # type: ignore[attr-defined]
+            newest = sorted(acks, key=lambda name: numbers.get(name, -1))[-ACKS_SEGMENTS_MAX:]
+            acks = {name: acks[name] for name in newest}
+        self._write("acks.json", acks)
 
     def _read(self, name: str, check: "Callable[[dict[str, object]], bool]") -> dict[str, object]:
         path = os.path.join(self.folder, name)
