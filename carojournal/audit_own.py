@@ -18,7 +18,7 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _HASH = r"[0-9a-f]{64}"
 
 # sent/state.json
-_TRIES = ("since_ms", "last_success_ms", "failures", "not_before_ms", "asked_ms", "attempts")
+_TRIES = ("since_ms", "last_success_ms", "failures", "not_before_ms", "asked_ms", "attempts", "asked_by")
 # What requests to PostHog and OTLP receivers say besides events.
 _LIBRARY = ("$process_person_profile", "$geoip_disable", "$lib", "$lib_version")
 _OTLP = (
@@ -121,7 +121,7 @@ _OWN_TEXT = {
         rf"{_ID}|{_UUID}",
     ),
     **dict.fromkeys(("sha256", "schema", "schema_hash", "redaction_hash", "manifest_sha256"), _HASH),
-    **dict.fromkeys(("rules_sha256", "fingerprint", "acknowledged"), _HASH),
+    **dict.fromkeys(("rules_sha256", "fingerprint", "acknowledged", "asked_by"), _HASH),
     **dict.fromkeys(("first", "last", "exported_at"), r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"),
     "batch_id": rf"{_ID}|{_UUID}|{_HASH}",
     "writer": r"carojournal[ /-]\d{1,3}\.\d{1,3}\.\d{1,3}|other/0\.0",

@@ -73,6 +73,7 @@ STATE = {
     "reason": "status 503",
     "batch": BATCH.hex(),
     "attempts": 2,
+    "asked_by": BATCH.hex(),
     "crc": 3_700_000_001,
 }
 REFUSED = {

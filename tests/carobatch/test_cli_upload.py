@@ -106,7 +106,8 @@ def test_upload_says_why_not_and_exits_75(root, home, clock, receiver, capsys):
     assert "not everything was sent: status 503" in capsys.readouterr().err
     # The receiver's word holds for `upload` as well; a wait that we drew does not.
     assert carobatch(["upload"]) == 75
-    assert "the receiver asked to wait 36" in capsys.readouterr().err
+    asked = r"the receiver asked to wait until 20[-0-9]{8} [0-9:]{8} UTC"
+    assert re.fullmatch(f"carobatch: not everything was sent: {asked}\n", capsys.readouterr().err)
     assert len(receiver.requests) == 1
 
 
@@ -130,6 +131,9 @@ def test_wait_tries_until_it_is_through(root, home, clock, receiver, capsys, mon
     assert carobatch(["upload", "--wait"]) == 0
     assert len(slept) == 3
     assert slept[0] == 7
+    line = r"carobatch: waiting until 20[-0-9]{8} [0-9:]{8} UTC for the next try: (.*)"
+    told = [re.fullmatch(line, text)[1] for text in capsys.readouterr().err.splitlines()]
+    assert told == ["status 503", "status 500", "status 429"]
     assert all(0 <= seconds <= 8 for seconds in slept)
 
 

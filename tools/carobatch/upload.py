@@ -393,5 +393,6 @@ class Upload:
             timing.succeeded(tries, now_ms)
         else:
             asked, hold = outcome.retry_after_ms, verdicts.HOLD_MS if outcome.kind == verdicts.HOLD else 0
-            timing.failed(tries, now_ms, outcome.reason, asked, self.job.interval_ms, self.job.random, hold)
+            whose = receiver_of(self.job.sink)
+            timing.failed(tries, now_ms, outcome.reason, asked, self.job.interval_ms, self.job.random, hold, whose)
         timing.save_tries(self.job.root, tries)

@@ -74,8 +74,12 @@ def _has_work(root: str, found: policy.Policy, now_ms: int) -> bool:
         return True
     if found.mode != "on":
         return False
-    tries = timing.load_tries(root)
-    return not tries.since_ms or timing.is_due(tries, now_ms, *_slots(root, load_for(os.environ)))
+    tries, settings = timing.load_tries(root), load_for(os.environ)
+    if timing.waits(tries.not_before_ms, now_ms):
+        from carojournal.receivers import configured
+
+        timing.of_receiver(tries, configured(settings))
+    return not tries.since_ms or timing.is_due(tries, now_ms, *_slots(root, settings))
 
 
 def _slots(root: str, settings: "Settings") -> tuple[int, int]:
@@ -117,9 +121,9 @@ def _upload_if_due(root: str, settings: "Settings", mode: str, now_ms: int) -> "
     from carojournal import deletion
     from carojournal.receivers import configured
 
-    tries = timing.load_tries(root)
-    # A request that no call can deliver waits for the user, and must not make this the hour of an upload.
     here = configured(settings)
+    tries = timing.of_receiver(timing.load_tries(root), here)
+    # A request that no call can deliver waits for the user, and must not make this the hour of an upload.
     asked = any(deletion.is_deliverable(one, here) for one in deletion.pending(root))
     if asked := asked and not timing.waits(tries.not_before_ms, now_ms):
         from carobatch.target import may_ask_deletion

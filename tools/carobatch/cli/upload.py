@@ -68,7 +68,7 @@ def upload(
         outcome = upload_once(root, read_target(settings), max_batches or 0)
         tries = 1
         while wait and outcome.kind == "later":
-            _sleep(outcome.retry_after_ms, tries)
+            _sleep(outcome, tries)
             tries += 1
             outcome = upload_once(root, read_target(_settings()), max_batches or 0, waited=True)
     say_withheld(outcome.withheld, outcome.refused)
@@ -113,6 +113,7 @@ def upload_once(root: str, target: "Target", max_batches: int = 0, *, waited: bo
     """
     from carobatch import timing
     from carobatch.seal import seal_idle_lanes
+    from carobatch.sinks import receiver_of
     from carobatch.target import make_job, sending_allowed
     from carobatch.upload import Outcome, Upload
     from carojournal import deletion
@@ -121,10 +122,10 @@ def upload_once(root: str, target: "Target", max_batches: int = 0, *, waited: bo
     if identity is not None and identity.half_cleared:
         return Outcome("hold", deletion.HALF_CLEARED)
     now_ms = time.time_ns() // 1_000_000
-    tries = timing.load_tries(root)
+    tries = timing.of_receiver(timing.load_tries(root), receiver_of(target.sink))
     if not waited and timing.waits(tries.asked_ms, now_ms):
-        seconds = (tries.asked_ms - now_ms) // 1000 + 1
-        return Outcome("later", f"the receiver asked to wait {seconds} s more", retry_after_ms=seconds * 1000)
+        reason = f"the receiver asked to wait until {timing.until_text(tries.asked_ms)}"
+        return Outcome("later", reason, retry_after_ms=tries.asked_ms - now_ms + 1000)
     job = make_job(root, target, batches_max=max_batches)
     if sending_allowed(root, os.environ):
         seal_idle_lanes(root, now_ms, 0)
@@ -137,10 +138,15 @@ def upload_once(root: str, target: "Target", max_batches: int = 0, *, waited: bo
         job.client.close()
 
 
-def _sleep(retry_after_ms: int, tries: int) -> None:
+def _sleep(outcome: "Outcome", tries: int) -> None:
+    """Wait for the next try, and say why and until when: it may take a week."""
+    from carobatch.timing import until_text
     from carobatch.verdicts import backoff_ms
 
-    time.sleep(backoff_ms(tries, retry_after_ms, _WAIT_BASE_MS, _WAIT_CAP_MS, random.random) / 1000)
+    pause_ms = backoff_ms(tries, outcome.retry_after_ms, _WAIT_BASE_MS, _WAIT_CAP_MS, random.random)
+    until = until_text(time.time_ns() // 1_000_000 + pause_ms)
+    say(f"waiting until {until} for the next try: {outcome.reason}", "carobatch")
+    time.sleep(pause_ms / 1000)
 
 
 def summary(outcome: "Outcome") -> str:
