@@ -37,11 +37,14 @@ class Candidate:
 
 @dataclass(slots=True)
 class Totals:
-    """What the index knows of everything it covers; `rest` are the segments that have to be read."""
+    """What the index knows of everything it covers; `rest` are the segments that have to be read.
+
+    `by_consent` counts events by the time of the yes that they were recorded under (UTC ms, 0: none).
+    """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ALL_EVENTS, 0))
     others: int = 0
-    sendable: int = 0
+    by_consent: dict[int, int] = field(default_factory=dict)
     oldest_ms: int | None = None
     newest_ms: int | None = None
     rest: list[SegmentInfo] = field(default_factory=list)
@@ -91,7 +94,8 @@ class Index:
                 totals.counts[name] += count
             totals.others += block.counts[-1]
             # A packed file holds events of one state of consent only.
-            totals.sendable += sum(block.counts) if unit.infos[0].consent_ms else 0
+            consent_ms = unit.infos[0].consent_ms
+            totals.by_consent[consent_ms] = totals.by_consent.get(consent_ms, 0) + sum(block.counts)
         totals.oldest_ms = min((block.first_ms for _, block in blocks), default=None)
         totals.newest_ms = max((block.last_ms for _, block in blocks), default=None)
         return totals

@@ -29,12 +29,14 @@ __all__ = ["Batches", "Kept", "Status", "gather", "losses_by_reason"]
 class Kept:
     """What the journal holds.  Times are UTC milliseconds, None without events.
 
-    `sent` events have left already, None if that cannot be told; `sendable` ones have not, and were made after a
-    recorded yes.  `segments` maps open, closed and packed to how many there are.
+    `sent` events have left already, None if that cannot be told; `sendable` ones have not, and were recorded under the
+    yes that holds now, which was given at `consent_ms` (0: none holds): an upload takes no other.  `segments` maps
+    open, closed and packed to how many there are.
     """
 
     counts: dict[str, int]
     others: int = 0
+    consent_ms: int = 0
     oldest_ms: int | None = None
     newest_ms: int | None = None
     sendable: int = 0
@@ -53,6 +55,10 @@ class Kept:
     def pending(self) -> int | None:
         """How many of them have not left, None if that cannot be told."""
         return None if self.sent is None else max(0, self.events - self.sent)
+
+    def may_send(self, info: "SegmentInfo") -> bool:
+        """Tell whether the events of this segment were recorded under the yes that holds now."""
+        return self.consent_ms != 0 and info.consent_ms == self.consent_ms
 
 
 @dataclass(slots=True)
@@ -130,7 +136,8 @@ def gather(root: str, environ: Mapping[str, str], *, channel: str | None = None,
         _add_identity(status)
         _add_counters(status)
         _add_batches(status, settings)
-        status.kept, status.losses = _kept(root, may_write=found.mode != "off")
+        consent_ms = found.consent_ms if found.mode == "on" else 0
+        status.kept, status.losses = _kept(root, consent_ms, may_write=found.mode != "off")
         # Last, so that an index that was made just now is counted.
         used = spool.usage(root)
         status.used_bytes = sum(size for _, _, size in used)
@@ -200,18 +207,19 @@ def _files(root: str, folder: str) -> dict[str, int]:
         return {}
 
 
-def _kept(root: str, *, may_write: bool) -> tuple[Kept, dict[str, tuple[int, int, int]]]:
+def _kept(root: str, consent_ms: int, *, may_write: bool) -> tuple[Kept, dict[str, tuple[int, int, int]]]:
     from carojournal.reader import JournalReader
 
     reader = JournalReader(root)
     infos = reader.segments()
-    kept = Kept(dict.fromkeys(ALL_EVENTS, 0))
+    kept = Kept(dict.fromkeys(ALL_EVENTS, 0), consent_ms=consent_ms)
     for info in infos:
         kept.segments[info.state] = kept.segments.get(info.state, 0) + 1
     rest: Iterable[SegmentInfo] = infos
     totals = _indexed(root, infos) if may_write and infos else None
     if totals is not None:
-        kept.counts, kept.others, kept.sendable = totals.counts, totals.others, totals.sendable
+        kept.counts, kept.others = totals.counts, totals.others
+        kept.sendable = totals.by_consent.get(consent_ms, 0) if consent_ms else 0
         kept.oldest_ms, kept.newest_ms = totals.oldest_ms, totals.newest_ms
         rest = totals.rest
     _count(reader, rest, kept)
@@ -252,7 +260,7 @@ def _count(reader: "JournalReader", infos: "Iterable[SegmentInfo]", kept: Kept) 
                 kept.counts[names[number]] += 1
             else:
                 kept.others += 1
-            kept.sendable += info.consent_ms != 0
+            kept.sendable += kept.may_send(info)
             kept.oldest_ms = time_ms if kept.oldest_ms is None else min(kept.oldest_ms, time_ms)
             kept.newest_ms = time_ms if kept.newest_ms is None else max(kept.newest_ms, time_ms)
 
@@ -269,7 +277,7 @@ def _leave_out_sent(reader: "JournalReader", infos: "list[SegmentInfo]", kept: K
         kept.sent = None
         return
     kept.sent = sum(counts.values())
-    kept.sendable -= sum(counts.get(info.segment, 0) for info in infos if info.consent_ms)
+    kept.sendable -= sum(counts.get(info.segment, 0) for info in infos if kept.may_send(info))
     kept.sendable = max(0, kept.sendable)  # A host may have made room between one look and the other.
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from receivers import Receiver
-from uploads import fill, names, record, upload
+from uploads import YES_MS, configure, fill, names, record, upload
 
 from carobatch import deliveries
 from carobatch.cli import main as carobatch
@@ -22,8 +22,9 @@ def plain(home):
 
 
 @pytest.fixture
-def pending(root, capsys):
-    """Return (pending, sendable) as --json says, which the table must say, too."""
+def pending(root, home, capsys):
+    """Return (pending, sendable) as --json says, which the table must say, too; the yes holds that events are under."""
+    configure(home, "")
 
     def call():
         capsys.readouterr()
@@ -32,8 +33,9 @@ def pending(root, capsys):
         assert carojournal(["status"]) == 0
         lines = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
         count, sendable = found["pending"], found["sendable"]
-        events = "1 event" if count == 1 else f"{count} events"
-        assert count is None or lines["pending"] == f"{events} not sent, of which {sendable} may be"
+        if count is not None:
+            events = "1 event" if count == 1 else f"{count:,} events"
+            assert lines["pending"] == f"{events} not sent, of which {sendable:,} may be"
         return count, sendable
 
     return call
@@ -127,3 +129,38 @@ def test_receipts_of_what_has_gone_are_not_decoded(root, plain, clock, pending, 
     assert "uploads.cbor" in names(root, "receipts")
     monkeypatch.setattr(sent, "read_map", None)
     assert pending() == (2, 2)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_only_what_an_upload_would_take_may_be_sent(root, home, clock, receiver, pending, packed):
+    """It counted what was recorded under any yes, also when none held any more."""
+    fill(root, clock, 3)
+    if packed:
+        assert carobatch(["compact", "--idle", "0"]) == 0
+    assert pending() == (3, 3)
+    for verb in ("local", "off"):
+        assert carojournal([verb]) == 0
+        assert pending() == (3, 0)
+    again = YES_MS + 86_400_000
+    configure(home, receiver.settings, again)
+    assert pending() == (3, 0)
+    wanted = fill(root, clock, 2, again)[-2:]
+    assert pending() == (5, 2)
+    assert carobatch(["upload"]) == 0
+    assert receiver.events == dict.fromkeys(wanted, 1)
+    assert pending() == (3, 0)
+
+
+def test_a_variable_that_narrows_holds_back_everything(root, home, clock, pending, monkeypatch):
+    fill(root, clock, 3)
+    monkeypatch.setenv("CARO_TELEMETRY", "local")
+    assert pending() == (3, 0)
+
+
+def test_the_index_counts_by_the_yes_that_holds(root, home, clock, pending, monkeypatch):
+    monkeypatch.setattr("carojournal.index.JOURNAL_BYTES_MIN", 0)
+    record(root, clock, 3_000)
+    assert pending() == (3_000, 3_000)
+    assert os.path.exists(os.path.join(root, "index.sqlite3"))
+    configure(home, "", YES_MS + 1)
+    assert pending() == (3_000, 0)

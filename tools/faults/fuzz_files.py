@@ -166,7 +166,7 @@ def _answers(root: str) -> object:
     totals = index.totals()
     found = index.candidates(Query(events=frozenset({"session_end"})))
     places = sorted((one.infos[0].segment, one.offset, one.size or 0, one.first_seq) for one in found)
-    return totals.counts, totals.others, totals.sendable, totals.oldest_ms, totals.newest_ms, places
+    return totals.counts, totals.others, totals.by_consent, totals.oldest_ms, totals.newest_ms, places
 
 
 @cache
