@@ -119,7 +119,7 @@ def test_bytes_of_a_path_stay_what_they_are_where_the_encoding_has_them(kept, tm
     """Without a locale, as under cron, a script reads the path of a bundle."""
     home, tree = os.path.dirname(kept), f"{HERE}:{HERE}/tools"
     done = subprocess.run(
-        [sys.executable, "-m", "carobatch.cli", "export", "-o", os.fsencode(tmp_path) + b"/\xff"],
+        [sys.executable, "-m", "carobatch.cli", "export", "-o", os.fsencode(tmp_path) + b"/\xff.tar.zst"],
         env={
             "CAROJOURNAL_DIR": kept,
             "HOME": home,
@@ -129,7 +129,7 @@ def test_bytes_of_a_path_stay_what_they_are_where_the_encoding_has_them(kept, tm
         capture_output=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, os.fsencode(tmp_path) + b"/\xff\n")
+    assert (done.returncode, done.stdout) == (0, os.fsencode(tmp_path) + b"/\xff.tar.zst\n")
 
 
 def test_a_file_that_is_not_there_is_named_as_other_programs_do(kept, tmp_path):

@@ -322,3 +322,41 @@ def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_a_file(filled, tmp_p
     assert main(["export", "-o", str(folder), *options]) == 74
     assert os.listdir(folder) == []
     assert [name for name in os.listdir(tmp_path) if name.startswith("stick")] == ["stick"]
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("name", ["stick", "stick/", "x.tar.zst/", "x.json", "x.tar.zst.age"])
+def test_a_medium_that_is_not_mounted_is_no_name_of_a_file(root, tmp_path, capsys, name):
+    """The bundle went into a file of the folder's name, and the next one nowhere."""
+    where = f"{tmp_path}/media/{name}"
+    os.mkdir(tmp_path / "media")
+    before = sorted(os.listdir(f"{root}/segments"))
+    assert main(["export", "-o", where]) == 73
+    why = "no such folder, and no name of a bundle (.tar.zst): is the medium mounted?"
+    assert capsys.readouterr().err == f"carobatch: write {where}: {why}\n"
+    assert os.listdir(tmp_path / "media") == []
+    assert sorted(os.listdir(f"{root}/segments")) == before, "nothing was packed for it"
+    os.mkdir(where)
+    assert main(["export", "-o", where]) == 0
+    assert len(os.listdir(where)) == 1
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_so_it_is_with_plain_exports(tmp_path, capsys, form):
+    for name in ("stick", "stick/", "x.tar.zst"):
+        assert main(["export", "-o", str(tmp_path / "") + "/" + name, "--format", form]) == 73
+        assert f"no such folder, and no name of a file of {form} (.{form}): is the medium" in capsys.readouterr().err
+    assert list(tmp_path.glob("[sx]*")) == []
+    assert main(["export", "-o", str(tmp_path / f"x.{form}"), "--format", form]) == 0
+
+
+@pytest.mark.usefixtures("filled")
+def test_an_encrypted_bundle_has_either_name(tmp_path, capsys):
+    pyrage = pytest.importorskip("pyrage")
+    key = str(pyrage.x25519.Identity.generate().to_public())
+    assert main(["export", "-o", str(tmp_path / "stick"), "--encrypt", key]) == 73
+    assert "(.tar.zst, .tar.zst.age): is the medium mounted?" in capsys.readouterr().err
+    for name in ("a.tar.zst", "b.tar.zst.age"):
+        assert main(["export", "-o", str(tmp_path / name), "--encrypt", key]) == 0
+    assert sorted(one.name for one in tmp_path.glob("?.tar*")) == ["a.tar.zst.age", "b.tar.zst.age"]

@@ -83,6 +83,16 @@ def export(
         return _bundle(root, output, window, now_ms, split, sign, encrypt or [])
 
 
+def _check_name(output: str, what: str, *endings: str) -> None:
+    """Refuse an *output* that is no folder and is not named like *what*: a medium that is not mounted, most likely.
+
+    Raises OutputError.  What stands there under such a name is left to whoever would write it, who says so.
+    """
+    if not output.endswith(endings) and not os.path.lexists(output):
+        detail = f"no such folder, and no name of {what} ({', '.join(endings)}): is the medium mounted?"
+        raise OutputError("write", output, errno.ENOENT, detail)
+
+
 def _plain(root: str, output: str, form: str, window: tuple[int | None, int | None], now_ms: int) -> int:
     from carojournal import export as exporting
     from carojournal.identity import day_of
@@ -94,10 +104,12 @@ def _plain(root: str, output: str, form: str, window: tuple[int | None, int | No
         def records(self, since_ms=None, until_ms=None, events_only=False, *, decode=True):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG002
             return super().records(window[0], window[1], events_only, decode=decode)
 
-    reader = Window(root)
-    plan = exporting.plan_export(reader)
     if is_folder(output):
         output = os.path.join(output, f"telemetry-export-{day_of(now_ms)}.{form}")
+    elif output != exporting.STDOUT:
+        _check_name(output, f"a file of {form}", f".{form}")
+    reader = Window(root)
+    plan = exporting.plan_export(reader)
     size = exporting.export(reader, plan, output, form, now_ms)
     if output != exporting.STDOUT:
         print(f"Wrote {count_text(plan.events, 'event')} to {output} ({bytes_text(size)}).")
@@ -123,6 +135,9 @@ def _bundle(
     from carobatch.sessions import Sessions
     from carojournal.identity import open_identity
 
+    inside = is_folder(output)
+    if not inside:
+        _check_name(output, "a bundle", bundle.SUFFIX, *((bundle.SUFFIX + ".age",) if recipients else ()))
     part_bytes = parse_size(split) if split else 0
     signer = sshsig.load_signer(sign) if sign else None
     keys = age.parse_recipients(recipients) if recipients else []
@@ -131,7 +146,6 @@ def _bundle(
     was_damaged = say_compaction(done)
     journal = open_identity(root, now_ms, os.urandom).journal
     bad: frozenset[str] = frozenset()
-    inside = is_folder(output)
     while True:
         sessions = Sessions.of(root)
         try:
