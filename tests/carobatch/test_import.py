@@ -375,3 +375,15 @@ def test_a_root_that_others_may_write_to_is_refused(filled, root, tmp_path):
     os.chmod(root, 0o777)
     for words in (["compact"], ["export", "-o", str(tmp_path)], ["status"], ["list"]):
         assert main(words) == 69
+
+
+def test_a_live_journal_is_no_place_for_imported_ones(bundle, into, root, capsys):
+    """Their folders made it "not a journal" as soon as it was cleared."""
+    before = sorted(os.listdir(root))
+    assert main(["import", bundle, "--into", root]) == 69
+    assert capsys.readouterr().err == f"carobatch: {root} is a journal: name a folder beside it with --into\n"
+    assert sorted(os.listdir(root)) == before
+    for _ in range(2):  # What an import has made is taken again.
+        assert main(["import", bundle, "--into", into]) == 0
+    [taken] = Path(into).iterdir()
+    assert main(["import", bundle, "--into", str(taken)]) == 69

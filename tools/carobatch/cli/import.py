@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from carojournal import policy
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import count_text, escape, say
-from carojournal.errors import UsageError
+from carojournal.errors import JournalUnavailable, UsageError
+from carojournal.place import is_journal
 from carojournal.root import make_folders
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def import_(
     allowed = read_allowed_signers(allowed_signers) if allowed_signers else None
     signer = load_signer(sign) if sign else None
     into = os.path.abspath(into) if into else os.path.join(os.path.dirname(policy.journal_root(os.environ)), "imported")
+    if is_journal(into):
+        raise JournalUnavailable(f"{into} is a journal: name a folder beside it with --into")
     code = 0
     values = []
     for bundle in bundles:
