@@ -102,10 +102,12 @@ class Journal:
         "each" syncs every append.  *environ*, *clock* (UTC nanoseconds), *random* and *admin* (the administrator's
         file) are for tests.
 
-        Raises UsageError for a word that is none of the allowed ones, and for an empty *dir*.
+        Raises UsageError for a word that is none of the allowed ones, an empty *dir* and a *run* of another type.
         """
         if dir == "":
             raise carojournal.errors.UsageError("dir is empty: leave it out for the default")
+        if run is not None and not isinstance(run, (bytes, str)):
+            raise carojournal.errors.UsageError("run is 16 bytes or 32 hexadecimal digits")
         environ = os.environ if environ is None else environ
         level = events.LEVEL_ALIASES.get(level or "detailed", level or "detailed")
         for name, word, words in (
@@ -248,7 +250,7 @@ class Journal:
     def issue_run(self) -> str:
         """Return a run id, 32 hexadecimal digits, that other processes may pass as `run` to `open`.
 
-        Makes the journal if there is none.  Raises JournalOff, OSError, UnsafeRoot.
+        Makes the journal if there is none.  Raises JournalOff, JournalClosed, OSError, UnsafeRoot.
         """
         return carojournal.runs.issue_run(self)
 

@@ -16,6 +16,8 @@ __all__ = ["continue_run", "generation_reason", "issue_run", "ordinal_of"]
 
 def issue_run(journal: "Journal") -> str:
     """Do what `Journal.issue_run` says."""
+    if journal._closed:
+        raise carojournal.errors.JournalClosed("the journal is closed")
     now_ms = journal._clock() // 1_000_000
     journal._refresh(now_ms)
     return carojournal.identity.open_identity(journal.root, now_ms, journal._random).issue_run(now_ms).hex()

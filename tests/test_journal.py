@@ -122,6 +122,14 @@ def test_after_close_record_answers_false_and_append_raises(journal):
     assert not journal.record("session_start", **START)
     with pytest.raises(JournalClosed):
         journal.append("session_start", **START)
+    with pytest.raises(JournalClosed):
+        journal.issue_run()
+
+
+@pytest.mark.parametrize("run", [uuid.UUID(int=7), 7, bytearray(16), ["ab" * 16]])
+def test_a_run_of_another_type_is_refused_at_once(root, run):
+    with pytest.raises(UsageError, match="run is 16 bytes or 32 hexadecimal digits"):
+        Journal.open(root, run=run)
 
 
 def test_off_reaches_a_host_whose_clock_is_set_back(journal, root, monkeypatch, clock):
