@@ -9,7 +9,7 @@ from carojournal import policy
 from carojournal import sent as log
 from carojournal.cli.exits import DAMAGED
 from carojournal.cli.output import count_text, escape, is_terminal, say, table, uses_color
-from carojournal.errors import JournalUnavailable
+from carojournal.errors import JournalUnavailable, UsageError
 from carojournal.place import has_journal
 from carojournal.times import local_text, utc_text
 
@@ -20,7 +20,6 @@ OPTIONS = {
     "batch": {
         "flags": ("batch",),
         "nargs": "?",
-        "default": "",
         "metavar": "BATCH",
         "help": "print what was sent in this batch",
     },
@@ -29,13 +28,15 @@ OPTIONS = {
 }
 
 
-def sent(batch: str = "", *, raw: bool = False, json: bool = False) -> int:
+def sent(batch: str | None = None, *, raw: bool = False, json: bool = False) -> int:
     """List what left this machine, or print one batch of it.
 
     A batch is named by the first digits of its id.  Each try to send it had, besides, Host, User-Agent, Accept-Encoding
     and Content-Length, and of some wire formats the number and the time of the try, which `carobatch upload --dry-run`
     shows.  Exit 65: a copy is not what its receipt says was sent.
     """
+    if batch == "" or (raw and batch is None):
+        raise UsageError("name the batch by the first digits of its id: 'carojournal sent' lists them")
     root = policy.journal_root(os.environ)
     found = log.sent_batches(root) if has_journal(root) else []
     if batch:

@@ -238,6 +238,9 @@ def test_sent_lists_and_prints_and_checks(root, home, clock, receiver, capsys):
     configure(home, receiver.settings)
     assert carojournal(["sent"]) == 0
     assert capsys.readouterr().out == "Nothing was sent.\n"
+    for words in (["--raw"], [""], ["", "--raw"]):
+        assert carojournal(["sent", *words]) == 64
+        assert "name the batch by the first digits of its id" in capsys.readouterr().err
     carobatch(["upload"])
     capsys.readouterr()
     assert carojournal(["sent"]) == 0
