@@ -20,7 +20,8 @@ _HEAD = f"""\
 Schema version {{version}}. Generated from `carojournal/events.py`; what is not in this file cannot get in.
 
 * A record is a flat list of the fields below. Callers may group fields the way caro's own documents do
-  (`platform`, `backend_config`, `safety_result`); the recorder takes the groups apart.
+  (`platform`, `backend_config`, `safety_result`); the recorder takes the groups apart. Under *also written* a dot
+  means a nested object: `safety_result.risk_level` is `{{{{"safety_result": {{{{"risk_level": ...}}}}}}}}`.
 * Every text is a word of a closed list, or follows a closed grammar. No field takes free text. Whatever the field, a
   text has at most {TEXT_BYTES_MAX} characters of `A-Z a-z 0-9 . _ : + / -`.
 * A value that does not fit is never cut, masked or hashed. In a required field it refuses the event; in an optional

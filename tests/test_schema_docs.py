@@ -7,6 +7,7 @@ import pytest
 from carojournal import events, own_events
 from carojournal.schema_cddl import cddl
 from carojournal.schema_docs import CONTROL_DOCS, ENVELOPE_DOCS, EVENT_DOCS, FIELD_DOCS, undocumented
+from carojournal.schema_markdown import events_markdown
 
 
 def test_every_event_field_and_key_is_described_and_nothing_else():
@@ -51,3 +52,8 @@ def test_headers_and_losses_that_are_written_have_the_documented_keys():
     assert set(header) == {"record", *CONTROL_DOCS["header"][1]}
     loss = loads(held.encode_loss("evicted", bytes(16), 1, 2, 2, 60, {"evicted": [1, 2, 3]}))
     assert set(loss) == {"record", *CONTROL_DOCS["loss"][1]}
+
+
+def test_the_dictionary_says_what_a_dot_means():
+    text = " ".join(events_markdown().split())
+    assert '`safety_result.risk_level` is `{"safety_result": {"risk_level": ...}}`' in text
