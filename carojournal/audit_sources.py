@@ -24,6 +24,7 @@ from itertools import zip_longest
 from carojournal import audit_maps, codec, zstd
 from carojournal.errors import DamagedData, MalformedCBOR
 from carojournal.held import inventory_holds, inventory_in, is_packed
+from carojournal.named import named
 from carojournal.packed import INVENTORY_BYTES_MAX
 from carojournal.packed_header import inventory_misfit
 from carojournal.parity import mend, parity_of
@@ -95,7 +96,7 @@ def _raise(error: OSError) -> None:
 
 
 def _file(path: str, shown: str, member: str, limit: int) -> Iterator[Member]:
-    with open(path, "rb") as stream:
+    with open(path, "rb") as stream, named(path):
         data = stream.read(limit + 1)
     if len(data) > limit:
         yield Member(shown, member, problem="more bytes than allowed")

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from carojournal.errors import DamagedData, JournalBusy, JournalUnavailable, UsageError
 from carojournal.json_stream import DECODER, TEXT_BYTES_MAX, VALUE_CHARACTERS_MAX, Scanner, gunzip
+from carojournal.named import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,13 +130,14 @@ def open_source(path: str) -> "Iterator[Row]":
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise JournalUnavailable("there is no such file") from None
+        raise JournalUnavailable(f"{path}: there is no such file") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise UsageError("only a regular file can be taken over")
-        magic = os.pread(descriptor, len(_SQLITE_MAGIC), 0)
-        if magic != _SQLITE_MAGIC:
-            yield from _rows_of_json(path, os.dup(descriptor), compressed=magic.startswith(_GZIP_MAGIC))
+        with named(path):
+            magic = os.pread(descriptor, len(_SQLITE_MAGIC), 0)
+            if magic != _SQLITE_MAGIC:
+                yield from _rows_of_json(path, os.dup(descriptor), compressed=magic.startswith(_GZIP_MAGIC))
     finally:
         os.close(descriptor)
     if magic == _SQLITE_MAGIC:

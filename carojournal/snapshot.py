@@ -110,7 +110,7 @@ def from_files(root: str, config: str, admin: str, signatures: str, channel: str
             # Off leaves no snapshot: without this, caro's other settings would be parsed at every start.
             return policy.default_policy(channel)
     except OSError:
-        return Policy("off", source="config", channel=channel, problems=("config: cannot be read",))
+        return Policy("off", source="config", channel=channel, problems=(f"{config}: cannot be read",))
     if not signatures.endswith(" -") and _admin_says_off(admin):
         return Policy("off", source="admin", channel=channel)
     try:

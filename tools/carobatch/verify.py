@@ -18,6 +18,7 @@ from carobatch.contents import Contents, compare, read_contents
 from carobatch.manifest_read import parse_manifest
 from carobatch.source import open_bundle
 from carojournal.errors import DamagedData
+from carojournal.named import named
 from carojournal.recheck import Refusals
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def verify_bundle(
         contents[name] = read_contents(read, size, name)
 
     try:
-        with open_bundle(path, identity) as opened:
+        with named(path), open_bundle(path, identity) as opened:
             files: BagFiles
             if isinstance(opened, str):
                 files = folder = BagFolder(opened)
