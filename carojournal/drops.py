@@ -132,6 +132,14 @@ def create_drops(root: str) -> None:
     except BlockingIOError:
         return
     finally:
+        _let_go(descriptor)
+
+
+def _let_go(descriptor: int) -> None:
+    """Give back the lock and close: a child that was forked meanwhile has the descriptor too, and would keep it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
         os.close(descriptor)
 
 
@@ -169,7 +177,7 @@ def _add(root: str, counts: dict[str, int]) -> bool | None:
     except OSError:
         return False
     finally:
-        os.close(descriptor)
+        _let_go(descriptor)
     return True
 
 

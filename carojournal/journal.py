@@ -360,15 +360,22 @@ class Journal:
         A thread may come back to its own lock, in a signal handler or a finalizer: it must not wait for itself, and is
         turned away as long as what it interrupted is `_within`, or counting.
         """
-        self._pid = _getpid()
         self._lock = _thread.RLock()
         self._tally = _thread.RLock()
         self._within = self._counting = False
+        self._pid = _getpid()  # Last: from here on another thread takes the rest for this process's own.
 
     def _after_fork(self) -> None:
-        """In the child: a lock descriptor inherited from the parent would share the parent's locks."""
-        self._begin_locks()
-        self._drop_lanes()
+        """In a child, once: a lock descriptor inherited from the parent would share the parent's locks.
+
+        What the parent has yet to count is the parent's to count.
+        """
+        with carojournal._loading:  # noqa: SLF001 - several threads may come here, and no fork leaves it taken
+            if self._pid == os.getpid():
+                return
+            self._drop_lanes()
+            self._pending, self._uncounted = {}, []
+            self._begin_locks()
 
     def close(self) -> None:
         """Write counts that are still pending and close all files.  Idempotent; never raises."""
@@ -376,9 +383,9 @@ class Journal:
             return
         self._closed = True
         self._on = False
+        self._after_fork()
         if self._pending or self._uncounted:
             self._write_counts()
-        if os.getpid() == self._pid:
-            with self._lock:
-                if not self._within:  # Whoever is interrupted still writes; descriptors go with the process then.
-                    self._drop_lanes()
+        with self._lock:
+            if not self._within:  # Whoever is interrupted still writes; descriptors go with the process then.
+                self._drop_lanes()

@@ -200,6 +200,8 @@ class JournalReader:
             settled = found._replace(spans=[span for span in found.spans if not span.torn])
             return SegmentBytes(data[: found.end], path, settled)
         finally:
+            with suppress(OSError):  # A child that was forked meanwhile has the descriptor too.
+                fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
         return SegmentBytes(*again, scan(again[0], info.segment)) if again else got
 

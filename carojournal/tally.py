@@ -69,6 +69,8 @@ def write_counts(journal: "Journal") -> None:
 
 def _count(journal: "Journal", counts: "Mapping[str, int]") -> None:
     """Count in memory at once and in the file `drops` as soon as that is possible."""
+    if journal._pid != os.getpid():
+        journal._after_fork()
     journal._uncounted.append(counts)
     with journal._tally:
         if journal._counting:
