@@ -51,12 +51,14 @@ def count_failure(journal: "Journal", error: Exception, events: int) -> None:
 
 def count(journal: "Journal", counts: "Mapping[str, int]", refused: int) -> None:
     """Do what `Journal.count` says."""
-    if journal._on and not journal._checked:
-        # Nothing was recorded yet, so nobody has looked at the place where counts are kept.
+    is_checked = journal._checked
+    if journal._on and (not is_checked or journal._steady() >= journal._stale_ns):
+        # Nothing was recorded yet, so nobody has looked at the place where counts are kept; or not for a while, and
+        # telemetry may be off.
         try:
             journal._refresh(journal._clock() // 1_000_000)
         except Exception:  # noqa: BLE001 - "never raises"; what is counted waits, and `stats` has it
-            journal._checked = False
+            journal._checked = journal._checked and is_checked
     journal._counts["refused"] += refused
     journal._counts["dropped"] += sum(more for key, more in counts.items() if key.startswith("drop "))
     _count(journal, counts)
@@ -64,6 +66,8 @@ def count(journal: "Journal", counts: "Mapping[str, int]", refused: int) -> None
 
 def write_counts(journal: "Journal") -> None:
     """Try again to write what could not be counted in the file `drops` when it happened."""
+    if journal._closed:
+        journal._resolve()  # Telemetry may be off since the last event.
     _count(journal, {})
 
 
@@ -83,7 +87,7 @@ def _count(journal: "Journal", counts: "Mapping[str, int]") -> None:
                     journal._pending[key] = journal._pending.get(key, 0) + more
                 # Not before the root has been looked at, now and not only at the first event: a place that is not ours
                 # gets no file of ours, and what is counted waits.
-                if journal._checked and _is_ours(journal.root):
+                if journal._checked and journal._policy.mode != "off" and _is_ours(journal.root):
                     # At the end there is no later try, and nobody is waiting for a record.
                     add_counts(journal.root, journal._pending, PATIENCE_S if journal._closed else 0)
         finally:

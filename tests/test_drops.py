@@ -6,8 +6,9 @@ import zlib
 
 import pytest
 
-from carojournal import drops, redact, refusal
+from carojournal import drops, policy, redact, refusal
 from carojournal.events import EVENTS
+from carojournal.journal import POLICY_CHECK_MS
 
 
 def test_every_line_is_128_bytes_of_text_with_its_crc(tmp_path):
@@ -176,3 +177,37 @@ def test_what_is_counted_after_the_root_was_replaced_waits(root, journal, tmp_pa
     assert before == 0
     journal.close()
     assert drops.read_counts(root)[0]["refuse session_end session_duration_ms missing"] == 1
+
+
+def test_nothing_is_counted_in_the_file_once_telemetry_is_off(root, journal, monkeypatch, clock):
+    """A host of whose events none was accepted, behind a `Collector`, counted on for as long as it ran."""
+    assert journal.record("session_end", session_duration_ms=1)
+    os.unlink(f"{root}/drops")
+    monkeypatch.setenv("CARO_TELEMETRY_ENABLED", "0")
+    clock.advance(POLICY_CHECK_MS)
+    journal.count({"drop queue_full": 1})
+    assert journal.mode == "off"
+    assert journal.stats["reasons"] == {"drop queue_full": 1}
+    journal.count({"drop queue_full": 1})
+    journal.close()
+    assert not os.path.exists(f"{root}/drops")
+
+
+def test_counts_that_wait_are_not_written_at_the_end_if_telemetry_is_off_by_then(root, journal, monkeypatch):
+    assert journal.record("session_end", session_duration_ms=1)
+    with open(f"{root}/drops", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not journal.record("session_end", session_duration_ms=-1)
+    os.unlink(f"{root}/drops")
+    monkeypatch.setenv("CARO_TELEMETRY_ENABLED", "0")
+    journal.close()
+    assert not os.path.exists(f"{root}/drops")
+
+
+def test_a_second_look_that_fails_costs_no_count(root, journal, monkeypatch, clock):
+    assert journal.record("session_end", session_duration_ms=1)
+    clock.advance(POLICY_CHECK_MS)
+    with monkeypatch.context() as patched:
+        patched.setattr(policy, "resolve", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "no answer")))
+        journal.count({"drop queue_full": 1})
+    assert drops.read_counts(root)[0]["drop queue_full"] == 1
