@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from carojournal.journal import Journal
 
-__all__ = ["append_many", "append_timed"]
+__all__ = ["append_many", "append_timed", "time_of_overtaken"]
 
 _DAY_MS = 86_400_000
 
@@ -53,7 +53,7 @@ def append_timed(journal: "Journal", events: "Sequence[tuple[int, str, dict[str,
         for time_ms, event_type, fields in events:
             found = redact.check(event_type, fields, journal._policy.level)
             if isinstance(found, redact.Accepted):
-                timed.append((min(max(time_ms, journal._day * _DAY_MS), now_ms), found))
+                timed.append((time_ms, found))
                 carojournal.tally.count_refusals(journal, found.refusals)
             elif found is None:
                 journal._counts["filtered"] += 1
@@ -78,18 +78,33 @@ def _now_ms(journal: "Journal") -> int:
     return now_ms
 
 
+def time_of_overtaken(journal: "Journal") -> int:
+    """Return the time, in UTC milliseconds, of an event between whose check and write another thread renewed the ids.
+
+    They may be another day's by now.  Raises JournalOff: that thread may have found telemetry switched off.
+    """
+    if not journal._on:
+        raise carojournal.errors.JournalOff(f"telemetry is off ({journal._policy.source})")
+    return journal._from_ms
+
+
 def _store(journal: "Journal", timed: list[tuple[int, redact.Accepted]], now_ms: int) -> tuple[bytes, int] | None:
     """Write events, each with its time in milliseconds; return the identity of the first, None if there is none."""
     if not timed:
         return None
-    payloads = [
-        found.payload(time_ms, journal._session, journal._run, journal._ordinal(found)) for time_ms, found in timed
-    ]
+    ordinals = [journal._ordinal(found) for _, found in timed]
     with journal._lock:
         if journal._within:
             raise carojournal.errors.JournalBusy(carojournal.errors.INTERRUPTED)
         try:
             journal._within = True
+            if not journal._from_ms <= now_ms < journal._until_ms:
+                now_ms = time_of_overtaken(journal)
+            first_ms = journal._day * _DAY_MS
+            payloads = [
+                found.payload(min(max(time_ms, first_ms), now_ms), journal._session, journal._run, ordinal)
+                for (time_ms, found), ordinal in zip(timed, ordinals, strict=True)
+            ]
             identity = journal._write(payloads, now_ms)
             journal._counts["recorded"] += len(payloads)
         finally:

@@ -89,18 +89,21 @@ def prepare(journal: "Journal", now_ms: int) -> None:
             journal._checked = False  # Nothing of ours goes there, not even counts.
             raise
     pseudonym, session, seen = found
-    if journal._pseudonym not in (b"", pseudonym):
-        journal._run = b""  # The user cleared the journal: nothing that comes belongs to what was there.
-        journal._generation, journal._generations, journal._renumbers = 0, {}, True
-    journal._pseudonym = pseudonym
+    is_cleared = journal._pseudonym not in (b"", pseudonym)  # Nothing that comes belongs to what was there.
     if not os.path.lexists(f"{journal.root}/drops"):
         carojournal.drops.create_drops(journal.root)
     day = now_ms // _DAY_MS
+    run = journal._run
     if journal._given_run is not None:
-        journal._run = carojournal.runs.continue_run(journal, journal._given_run, now_ms)
-    elif day != journal._day or not journal._run:
+        run = carojournal.runs.continue_run(journal, journal._given_run, now_ms)
+    elif day != journal._day or is_cleared or not run:
         # Nothing that may be uploaded lives longer than a UTC day: at midnight a run goes on under another id.
-        journal._run = journal._random(16)
+        run = journal._random(16)
+    if is_cleared:
+        journal._generation, journal._generations, journal._renumbers = 0, {}, True
+    # Together, with nothing that can fail in between: half of it is nobody's.
+    journal._pseudonym = pseudonym
+    journal._run = run
     journal._session = session
     journal._identity_seen = seen
     journal._day = day

@@ -204,12 +204,15 @@ class Journal:
             found = carojournal.tally.judge(self, found)
         if found is None:
             return None
-        payload = found.payload(now_ms, self._session, self._run, self._ordinal(found))
+        ordinal = self._ordinal(found)
         with self._lock:
             if self._within:
                 raise carojournal.errors.JournalBusy(carojournal.errors.INTERRUPTED)
             try:
                 self._within = True
+                if not self._from_ms <= now_ms < self._until_ms:
+                    now_ms = carojournal.batches.time_of_overtaken(self)
+                payload = found.payload(now_ms, self._session, self._run, ordinal)
                 lane = self._lane
                 identity = None
                 try:
@@ -296,6 +299,7 @@ class Journal:
             self._resolve()
             self._resolved_ms, self._stale_ns = now_ms, self._steady() + POLICY_CHECK_MS * 1_000_000
         if not self._on:
+            self._until_ms = 0  # For threads that looked before us and have yet to write.
             raise carojournal.errors.JournalOff(f"telemetry is off ({self._policy.source})")
         today = self._session and now_ms // _DAY_MS == self._day
         if not today or not ids.is_unchanged(self.root, self._identity_seen):
