@@ -198,7 +198,10 @@ def _create(path: str, now_ms: int, random: "Callable[[int], bytes]") -> None:
             return
     finally:
         os.close(descriptor)
-    os.unlink(temporary)
+        try:  # noqa: SIM105 - contextlib is not on the hot path
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass  # It has become the identity.
 
 
 def _tag(secret: bytes, *parts: bytes) -> bytes:

@@ -120,3 +120,25 @@ def test_a_link_in_the_identitys_place_is_not_followed(tmp_path):
 @pytest.mark.parametrize(("ms", "day"), [(0, "1970-01-01"), (DAY - 1, "1970-01-01"), (2**31 * 1000, "2038-01-19")])
 def test_days_are_utc(ms, day):
     assert identity.day_of(ms) == day
+
+
+@pytest.mark.parametrize("name", ["write", "link"])
+def test_an_identity_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch, name):
+    """On a full disk a host left a file at every event, which nobody removed."""
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, name, fails)
+        if name == "link":
+            patched.setattr(os, "rename", fails)
+        with pytest.raises(OSError, match="No space"):
+            identity.open_identity(str(tmp_path), 0, Random())
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_system_without_hard_links_has_an_identity_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "not permitted")))
+    identity.open_identity(str(tmp_path), 0, Random())
+    assert os.listdir(tmp_path) == ["journal"]
