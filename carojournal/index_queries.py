@@ -19,6 +19,16 @@ class Entry:
     sessions: bytes | None
     blocks: list[Block]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the blocks count the unit's events and no others.
+
+        Of a segment that lies elsewhere, too, as a `compact` that was killed leaves it, the other copy may count.
+        """
+        said = [info.row.get("events") for info in self.unit.infos]
+        events = sum(count for count in said if type(count) is int)
+        return not self.unit.packed or sum(sum(block.counts) for block in self.blocks) == events
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -74,9 +74,12 @@ class _Tables:
         for unit in units:
             number, row, crc = rows.pop((unit.uuid, unit.packed), (None, None, 0))
             known = self._blocks(number, row, crc) if number is not None and row is not None else []
+            entry: Entry | None
             if row is not None and row.is_current(unit.path):
-                entries.append(Entry(unit, row.sessions, known))
-            elif (entry := self._index(unit, number, row, known)) is not None:
+                entry = Entry(unit, row.sessions, known)
+            else:
+                entry = self._index(unit, number, row, known)
+            if entry is not None and entry.is_whole:
                 entries.append(entry)
             else:
                 rest += unit.infos  # It cannot be read as we expect: the reader has to say why.

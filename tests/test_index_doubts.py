@@ -2,13 +2,15 @@
 
 import os
 import sqlite3
+from pathlib import Path
 
 import pytest
-from carobatch_journals import close_lanes
+from carobatch_journals import close_lanes, fill, journal_at
 from full_journals import bytes_below
 from indexed_journals import QUERIES, both_ways, identities, opened, place
+from packed_files import run
 
-from carojournal import index
+from carojournal import index, status
 from carojournal.reader import JournalReader
 from carojournal.selection import ordered
 
@@ -153,3 +155,21 @@ def test_a_block_whose_bytes_changed_after_the_check_is_read_as_a_whole_segment(
     assert left == identities(ordered(JournalReader(small), QUERIES[2]))
     assert len(expected) - 1 <= len(left) <= len(expected)
     assert [finding.path for finding in reader.damage] == [path]
+
+
+def test_a_segment_beside_its_packed_copy_is_counted_once(tmp_path, clock):
+    """A `compact` that is killed between two removals leaves it so: `status` said more events than there were."""
+    root = str(tmp_path / "journal")
+    with journal_at(root, clock) as journal:
+        for _ in range(3):
+            fill(journal, clock, 5_000, 10)
+            close_lanes(root)
+    folder = os.path.join(root, "segments")
+    last = Path(folder, max(os.listdir(folder)))
+    data = last.read_bytes()
+    run(root, clock)
+    assert os.listdir(folder) == []
+    last.write_bytes(data)
+    for _ in range(2):
+        assert opened(root, always=True) is not None
+        assert status.gather(root, {"HOME": str(tmp_path)}, admin="/nonexistent").kept.events == 15_000
