@@ -258,6 +258,7 @@ class Lane:
             # Made, but its header never arrived: nothing to keep.
             self._forget()
             os.unlink(self._path)
+            self._previous = (named[0], None, None) if named else None
             return
         seq = None
         if named:

@@ -12,6 +12,7 @@ import filelock
 import forge
 import pytest
 import segments_by_hand as by_hand
+from carobatch_journals import close_lanes
 from counted import interrupted
 from forged_trees import put_identity, put_lane
 
@@ -19,6 +20,7 @@ from carojournal import Journal, drops, lanes, policy, rotation, schema_registry
 from carojournal import journal as module
 from carojournal.errors import JournalBusy
 from carojournal.reader import JournalReader
+from carojournal.recovery import verify
 
 START = {"caro_version": "1.1.0", "os": "linux"}
 
@@ -300,3 +302,17 @@ def test_a_segment_of_another_schema_is_closed_and_not_written_to(tree, clock, s
     assert closed.name.endswith(".seg")
     assert JournalReader(str(tree)).segments()[-1].previous == (b"\xa1" * 16, 1, len(data))
     assert JournalReader(str(tree)).segments()[-1].segment == segment
+
+
+def test_a_segment_whose_header_never_arrived_does_not_hide_the_one_before(journal, root, clock):
+    """The next one named no predecessor, so that nobody missed it when it was gone."""
+    segment, _ = journal.append("session_start", **START)
+    journal.close()
+    close_lanes(root)
+    with open(f"{root}/lanes/0.seg", "xb"):
+        pass  # Killed between making it and writing to it.
+    with Journal.open(clock=clock, admin="/nonexistent") as other:
+        assert other.record("session_start", **START)
+    assert JournalReader(root).segments()[-1].previous == (segment, None, None)
+    os.unlink(JournalReader(root).segments()[0].path)
+    assert verify(root).gaps
