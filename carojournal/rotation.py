@@ -36,6 +36,7 @@ __all__ = [
 WRITER = "carojournal/0.1.0"
 FORMAT_VERSION = 1
 LANE_IDLE_MS_MAX = 600_000  # A lane that contention opened stops counting as full soon after.
+_US_END, _MS_END = 10**16, 10**13  # Beyond what the digits of a lock file say.
 _OVERTIME = 4  # A segment may outgrow its limit by this fraction while somebody else makes room.
 
 
@@ -94,10 +95,11 @@ def read_header(data: bytes) -> tuple[bytes, int, int] | None:
         segment, created, consent = header["segment"], header["created"], header["consent"]
     except (carojournal.errors.CorruptRecord, carojournal.errors.MalformedCBOR, KeyError):
         return None
-    assert isinstance(segment, bytes)
-    assert isinstance(created, int)
-    assert isinstance(consent, int)
-    return segment, created, consent
+    # Anybody may have written that: what the lock file and the name of a closed file cannot say is no header.
+    if type(segment) is not bytes or type(created) is not int or type(consent) is not int:
+        return None
+    said = len(segment) == 16 and 0 <= created < _US_END and 0 <= consent < _MS_END
+    return (segment, created, consent) if said else None
 
 
 def append_next(

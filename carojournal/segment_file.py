@@ -172,7 +172,7 @@ def identify(data: bytes, named: tuple[bytes, int] | None, now_ms: int) -> tuple
     if header is not None:
         created = header["created"]
         assert type(created) is int
-        return segment, created
+        return segment, min(max(created, 0), _US_MAX)
     if named is not None and segment == named[0]:
         return named
     for _, _, start, end in scan(data, segment).records if segment is not None else ():

@@ -21,6 +21,7 @@ from carojournal import journal as module
 from carojournal.errors import JournalBusy
 from carojournal.reader import JournalReader
 from carojournal.recovery import verify
+from carojournal.segment_file import CLOSED_NAME
 
 START = {"caro_version": "1.1.0", "os": "linux"}
 
@@ -316,3 +317,33 @@ def test_a_segment_whose_header_never_arrived_does_not_hide_the_one_before(journ
     assert JournalReader(root).segments()[-1].previous == (segment, None, None)
     os.unlink(JournalReader(root).segments()[0].path)
     assert verify(root).gaps
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"segment": "a" * 16},
+        {"segment": b"a" * 15},
+        {"created_us": "noon"},
+        {"created_us": 10**17},
+        {"created_us": -1},
+        {"consent": None},
+        {"consent": 10**13},
+    ],
+    ids=str,
+)
+def test_a_header_that_says_what_none_can_is_set_aside(tree, clock, said):
+    """A writer in another language made it, or nobody: every event of every host was dropped for good."""
+    segment = b"\xa1" * 16
+    header = forge.header(said.get("segment", segment), **{key: said[key] for key in said if key != "segment"})
+    data = forge.LABEL + header + forge.record(segment, 1, forge.event(1))
+    (tree / "lanes" / "0.seg").write_bytes(data)
+    put_identity(tree, b"carojournal 1")
+    with Journal.open(tree, clock=clock, admin="/nonexistent") as journal:
+        made = [journal.append("session_start", **START) for _ in range(2)]
+    assert journal.stats["dropped"] == 0
+    (closed,) = (tree / "segments").iterdir()
+    assert closed.read_bytes() == data
+    assert CLOSED_NAME.match(closed.name)
+    found = [(record.segment, record.seq) for record in JournalReader(str(tree)).records(events_only=True)]
+    assert set(made) <= set(found)
