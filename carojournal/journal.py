@@ -183,7 +183,12 @@ class Journal:
         try:
             return self._append_one(event_type, fields) is not None
         except Exception as error:  # noqa: BLE001 - "never raises" has no exceptions
-            self._count_failure(error)
+            try:
+                self._count_failure(error)
+            except RecursionError:  # The host has come as deep as it may: not one call more.
+                self._counts["dropped"] += 1
+                for counts in self._reasons, self._pending:
+                    counts["drop bug"] = counts["drop bug"] + 1 if "drop bug" in counts else 1
             return False
 
     def append(self, event_type: str, /, **fields: object) -> "tuple[bytes, int] | None":
@@ -262,13 +267,13 @@ class Journal:
         before = self._counts["dropped"]
         try:
             carojournal.tally.count_failure(self, error, events)
-        except Exception:  # noqa: BLE001 - no descriptor is left, not even for the module that counts
+        except Exception as failed:  # noqa: BLE001 - no descriptor is left, not even for the module that counts
             if self._counts["dropped"] != before:
                 return  # Counted; what failed was writing it down.
-            key = "drop descriptors"
+            key = "drop bug" if type(failed) is RecursionError else "drop descriptors"
             self._counts["dropped"] += events
-            self._reasons[key] = self._reasons.get(key, 0) + events
-            self._pending[key] = self._pending.get(key, 0) + events
+            for counts in self._reasons, self._pending:  # Calls nothing: the stack may be at its end.
+                counts[key] = counts[key] + events if key in counts else events
 
     def _write_counts(self) -> None:
         try:

@@ -291,3 +291,35 @@ def test_a_lane_that_could_not_be_read_or_closed_costs_one_event_at_most(home, r
     assert answers == [name == "close", True, True]
     assert verify(root).exit_code == 0
     assert len(by_hand.events(root)) == 1 + sum(answers)
+
+
+def test_at_the_end_of_the_stack_an_event_is_dropped_and_counted(home, root, clock):
+    """A host that calls itself too deeply may record what happened to it: `record` raised that once more."""
+    journal = Journal.open(clock=clock, admin="/nonexistent")
+    assert journal.record("session_start", **START)
+    answers = []
+
+    def deep(levels):
+        if levels:
+            deep(levels - 1)
+        else:
+            answers.append(journal.record("session_start", **START))
+
+    refused = 0
+    for levels in range(sys.getrecursionlimit()):
+        try:
+            deep(levels)
+        except RecursionError as error:
+            at = error.__traceback__
+            while at.tb_next:
+                at = at.tb_next
+            assert at.tb_frame.f_code is deep.__code__, "raised by `record`, or below it"
+            refused += 1
+    assert refused
+    dropped = answers.count(False)
+    assert dropped > 1
+    assert journal.stats["dropped"] == dropped
+    assert journal.stats["reasons"] == {"drop bug": dropped}
+    journal.close()
+    assert drops.read_counts(root)[0]["drop bug"] == dropped
+    assert len(by_hand.events(root)) == 1 + answers.count(True)
