@@ -66,8 +66,8 @@ def count(journal: "Journal", counts: "Mapping[str, int]", refused: int) -> None
 
 def write_counts(journal: "Journal") -> None:
     """Try again to write what could not be counted in the file `drops` when it happened."""
-    if journal._closed:
-        journal._resolve()  # Telemetry may be off since the last event.
+    if journal._closed and journal._checked and journal._policy.mode != "off":
+        journal._resolve()  # Telemetry may be off since the last event; where nothing would be written nobody looks.
     _count(journal, {})
 
 
