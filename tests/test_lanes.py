@@ -312,6 +312,7 @@ def test_a_segment_whose_header_never_arrived_does_not_hide_the_one_before(journ
     close_lanes(root)
     with open(f"{root}/lanes/0.seg", "xb"):
         pass  # Killed between making it and writing to it.
+    clock.advance(1)  # Segments are listed by time.
     with Journal.open(clock=clock, admin="/nonexistent") as other:
         assert other.record("session_start", **START)
     assert JournalReader(root).segments()[-1].previous == (segment, None, None)
