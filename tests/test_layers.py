@@ -120,35 +120,30 @@ def imports(path, *, top_level=False):
     return found
 
 
+FIRST_EVENT = (
+    "import sys; before = set(sys.modules)\n"
+    "from carojournal import Journal\n"
+    "journal = Journal.open(sys.argv[1], admin='/nonexistent')\n"
+    "assert journal.record('session_start', caro_version='1.1.0', os='linux')\n"
+    "print(*sorted(set(sys.modules) - before))\n"
+)
+
+
 def test_a_first_event_imports_the_hot_path_and_nothing_else(tmp_path):
-    code = (
-        "import sys; before = set(sys.modules)\n"
-        "from carojournal import Journal\n"
-        "journal = Journal.open(sys.argv[1], admin='/nonexistent')\n"
-        "assert journal.record('session_start', caro_version='1.1.0', os='linux')\n"
-        "print(*sorted(set(sys.modules) - before))\n"
-    )
-    first = set(fresh(code, str(tmp_path / "root")))
+    first = set(fresh(FIRST_EVENT, str(tmp_path / "root")))
     # Not zlib either, where it is a shared library: then it is loaded for a process's later events.
     built_in = {"zlib"} & set(sys.builtin_module_names)
     assert first - FIRST_EVER - HOT_STDLIB - built_in == HOT
-    assert set(fresh(code, str(tmp_path / "root"))) - HOT_STDLIB - built_in == HOT
+    assert set(fresh(FIRST_EVENT, str(tmp_path / "root"))) - HOT_STDLIB - built_in == HOT
 
 
 def test_an_event_behind_a_torn_one_imports_nothing_of_the_readers(tmp_path):
     """A host that comes after one that died must not wait for what readers need."""
-    code = (
-        "import sys; before = set(sys.modules)\n"
-        "from carojournal import Journal\n"
-        "journal = Journal.open(sys.argv[1], admin='/nonexistent')\n"
-        "assert journal.record('session_start', caro_version='1.1.0', os='linux')\n"
-        "print(*sorted(set(sys.modules) - before))\n"
-    )
     root = tmp_path / "root"
-    fresh(code, str(root))
+    fresh(FIRST_EVENT, str(root))
     with open(root / "lanes" / "0.seg", "ab") as file:
         file.write(b"\x84\x1a\0")
-    found = set(fresh(code, str(root)))
+    found = set(fresh(FIRST_EVENT, str(root)))
     assert [path.name[-1] for path in (root / "segments").iterdir()] == ["~"]
     assert found - HOT_STDLIB - {"zlib"} <= HOT | FIRST_EVER | {"carojournal.cbordecode"}
 
