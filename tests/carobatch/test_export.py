@@ -246,6 +246,19 @@ def test_json_and_ndjson_are_caros_own_shape(filled, tmp_path, capsys):
     assert main(["export", "--format", "json", "--split", "1M"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(["--split", "1Q"], 64), (["-o", "none/"], 73), (["--sign", "/none"], 74), (["--encrypt", "x"], 64)],
+)
+def test_wrong_options_are_wrong_of_an_empty_journal_too(root, tmp_path, monkeypatch, capsys, options, code):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", *options]) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "nothing to export" not in told.err
+    assert not os.path.exists(root)
+
+
 def test_an_empty_journal_makes_no_bundle(root, tmp_path, capsys):
     assert main(["export", "-o", str(tmp_path)]) == 0
     assert "nothing to export" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carobatch.cli.common import DIR_OPTION, is_made, journal_root, open_store, refuse_off, say_compaction, say_problems
@@ -15,6 +16,9 @@ from carojournal.root import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
+
+    from carobatch.sshsig import Signer
 
 __all__ = ["OPTIONS", "export"]
 
@@ -73,6 +77,7 @@ def export(
         raise UsageError("a bundle needs a place: name a folder or a file with -o, or say --format json")
     # A bundle is made of packed files and noted in the ledger, both below the root; json and ndjson need neither.
     refuse_off(root)
+    wanted = _read_options(output, split, sign, encrypt or [])  # Wrong ones are wrong of an empty journal, too.
     if not is_made(root):
         say("nothing to export", "carobatch")
         return 0
@@ -80,7 +85,35 @@ def export(
 
     with locks.batch_lock(root):
         check_not_half_cleared(root)
-        return _bundle(root, output, window, now_ms, split, sign, encrypt or [])
+        return _bundle(root, wanted, window, now_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A bundle as the options ask for it: `output` is a folder if it goes `inside`; `part_bytes` 0: in one file."""
+
+    output: str
+    inside: bool
+    part_bytes: int
+    signer: "Signer | None"
+    keys: "list[Any]"
+
+
+def _read_options(output: str, split: str, sign: str, recipients: list[str]) -> _Wanted:
+    """Return what the options ask for.  Raises OutputError, UsageError, and what keys that cannot be used raise."""
+    from carobatch import age, bundle, sshsig
+    from carobatch.media import parse_size
+
+    inside = is_folder(output)
+    if not inside:
+        _check_name(output, "a bundle", bundle.SUFFIX, *((bundle.SUFFIX + ".age",) if recipients else ()))
+    return _Wanted(
+        output=output,
+        inside=inside,
+        part_bytes=parse_size(split) if split else 0,
+        signer=sshsig.load_signer(sign) if sign else None,
+        keys=age.parse_recipients(recipients) if recipients else [],
+    )
 
 
 def _check_name(output: str, what: str, *endings: str) -> None:
@@ -118,29 +151,16 @@ def _plain(root: str, output: str, form: str, window: tuple[int | None, int | No
     return DAMAGED if damage or plan.refused else 0
 
 
-def _bundle(
-    root: str,
-    output: str,
-    window: tuple[int | None, int | None],
-    now_ms: int,
-    split: str,
-    sign: str,
-    recipients: list[str],
-) -> int:
-    from carobatch import age, bundle, sshsig
+def _bundle(root: str, wanted: _Wanted, window: tuple[int | None, int | None], now_ms: int) -> int:
+    from carobatch import age, bundle
     from carobatch.compact import compact
     from carobatch.export import plan_export
     from carobatch.ledger import Ledger
-    from carobatch.media import parse_size, write_media
+    from carobatch.media import write_media
     from carobatch.sessions import Sessions
     from carojournal.identity import open_identity
 
-    inside = is_folder(output)
-    if not inside:
-        _check_name(output, "a bundle", bundle.SUFFIX, *((bundle.SUFFIX + ".age",) if recipients else ()))
-    part_bytes = parse_size(split) if split else 0
-    signer = sshsig.load_signer(sign) if sign else None
-    keys = age.parse_recipients(recipients) if recipients else []
+    keys = wanted.keys
     store, ledger = open_store(root), Ledger(root)
     done = compact(root, store, now_ms, 0)
     was_damaged = say_compaction(done)
@@ -149,18 +169,18 @@ def _bundle(
     while True:
         sessions = Sessions.of(root)
         try:
-            plan = plan_export(store, ledger, journal, window, signer, bad, sessions)
+            plan = plan_export(store, ledger, journal, window, wanted.signer, bad, sessions)
             if plan is None:
                 _say_withheld(sessions.withheld)
                 say("nothing to export", "carobatch")
                 return DAMAGED if bad or was_damaged else 0
-            path = os.path.join(output, plan.name + bundle.SUFFIX) if inside else output
+            path = os.path.join(wanted.output, plan.name + bundle.SUFFIX) if wanted.inside else wanted.output
             path += ".age" if keys and not path.endswith(".age") else ""
-            _remove_abandoned(path, plan.name if inside else "")
+            _remove_abandoned(path, plan.name if wanted.inside else "")
             paths, size = write_media(
                 plan.chunks(),
                 path,
-                part_bytes=part_bytes,
+                part_bytes=wanted.part_bytes,
                 encrypt=(lambda reader, writer: age.encrypt(reader, writer, keys)) if keys else None,  # type: ignore[arg-type]
                 before_commit=lambda entry=plan.entry: ledger.write_bundle(entry),  # type: ignore[misc]
                 told=_progress(plan.size_guess),
@@ -178,7 +198,7 @@ def _bundle(
                 raise
             continue
         except OutputError as error:
-            if error.errno == errno.EEXIST and inside and not part_bytes:
+            if error.errno == errno.EEXIST and wanted.inside and not wanted.part_bytes:
                 raise OutputError(error.step, error.path, error.errno, _UNCHANGED) from error
             raise
         break
